@@ -42,10 +42,10 @@ class TaxSettings(Settings):
         "changed set is taken if all of it is good",
     )
     rules_every_s: float = Field(
-        5.0, gt=0, le=3600, description="how often that folder is looked at, in seconds"
+        5.0, gt=0, le=3600, description="how often that folder is checked for changes, in seconds"
     )
     bills_every_s: float = Field(
-        1.0, gt=0, le=3600, description="how often tax bills are looked at, in seconds"
+        1.0, gt=0, le=3600, description="how often due tax bills are searched for, in seconds"
     )
 
 

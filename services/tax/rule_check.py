@@ -13,7 +13,7 @@ from services.tax.landed.files import read_destination, read_destinations, read_
 from services.tax.rule_validity import Document, End, OtherDocument, ends_of, part_ends_of
 from services.tax.rulebook.files import REGIMES
 from services.tax.rulebook.files import read as read_imports
-from services.tax.rulebook.toml_files import RuleError, line_of, read_toml, shaped
+from services.tax.rulebook.toml_files import RuleError, line_of, read_toml, validated
 
 EXPORTS: Final[dict[str, type[ExportRoutes | RebateRates]]] = {
     "export-routes": ExportRoutes,
@@ -73,7 +73,7 @@ def _exports(folder: Path, others: Others) -> None:
                     f"kind: it must be one of {known}, found {text.get('kind')!r}",
                 )
             if shape is not None:
-                others.documents[path] = shaped(path, text, shape)
+                others.documents[path] = validated(path, text, shape)
     except RuleError as fault:
         others.faults.append(fault)
 

@@ -48,12 +48,12 @@ def rule_ends() -> Iterator[Check]:
 
 def _end_check(end: Any, today: date, *, is_whole: bool) -> Check:
     """Return the check of a table's end: it fails once all of the table has ended."""
-    from services.cli.tax.rules import said_of
+    from services.cli.tax.rules import sentence_of
 
     left = end.left(today)
     near = left < RULES_END_DAYS
     advice = "docs/runbooks/CrossborderTaxRulesEnd.md: import the rates, or write the next row"
-    state = said_of(end, today).removeprefix(f"{end.table}: ")
+    state = sentence_of(end, today).removeprefix(f"{end.table}: ")
     ok = left >= 0 or not is_whole
     todo, soon = advice if near else "", near or end.carried_over
     return Check(f"tax rules {end.table}", ok, state, todo, soon)

@@ -1,4 +1,4 @@
-"""`crossborder tax cases …`: tax bills that a person must look at, and the person's word on them."""
+"""`crossborder tax cases …`: tax bills that a person must look at, and the person's decision."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VERDICTS: Final = {
     "close": "there is nothing to do, or it was done elsewhere",
 }
 OF_FAR_OFF: Final = ("accept", "bear")
-"""A bill that is far off is waiting to be settled: closing the case would leave it unpaid for ever."""
+"""The verdicts on a far-off bill. Closing its case would leave the bill unpaid for ever."""
 
 _CASES: Final = (
     "SELECT o.order_no, k.order_id, k.reason, k.opened_at, k.verdict, k.note, k.closed_at, "
@@ -133,14 +133,16 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 async def _settle(
     order_ref: str, verdict: str, note: str, reason: str | None
 ) -> Literal["decided", "no open case of", "already decided:"]:
-    """Write a verdict; raises Wrong where it is not clear which case is meant, or the verdict does not fit it."""
+    """Write a verdict; raises UsageError if the case is ambiguous or the verdict does not fit
+    it."""
     async with database(target(), write=True) as conn, conn.transaction():
         rows = await conn.fetch(
             "SELECT k.order_id, k.reason, k.verdict FROM tax.bill_case k "
             "WHERE k.order_id = $1 AND k.closed_at IS NULL AND ($2::text IS NULL OR k.reason = "
             "$2) FOR UPDATE OF k",
-            await order_of(conn, order_ref, to_change=True), reason,
-        )  # fmt: skip
+            await order_of(conn, order_ref, to_change=True),
+            reason,
+        )
         if len(rows) > 1:
             raise UsageError(
                 f"name the case by --reason: {order_ref} has "
@@ -157,6 +159,9 @@ async def _settle(
         await conn.execute(
             "UPDATE tax.bill_case SET verdict = $3, note = $4, decided_at = now() WHERE order_id "
             "= $1 AND reason = $2",
-            row["order_id"], row["reason"], verdict, note,
-        )  # fmt: skip
+            row["order_id"],
+            row["reason"],
+            verdict,
+            note,
+        )
     return "decided"

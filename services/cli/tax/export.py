@@ -1,4 +1,4 @@
-"""`crossborder tax export`: which route China's taxes on an exported order take, and why, from a file."""
+"""`crossborder tax export`: the route of China's taxes on an exported order, from a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import typer
 
 from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err, stdout
 from services.cli.tax.export_files import ExportOrder, Reading, money, wrong_facts
-from services.cli.tax.order_files import answer_many, bytes_of, day_of, decoded, is_many
+from services.cli.tax.json_lines import answer_many, bytes_of, is_many, text_of
+from services.cli.tax.order_days import day_of
 from services.tax.exports.decisions import (
     UNDETERMINED,
     CheckedCondition,
@@ -38,38 +39,45 @@ if TYPE_CHECKING:
     from services.tax.rulebook.book import Rulebook
 
 
-def export_file(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help="An export order (order.submitted.v1) as JSON, with what the exporter says, or "
-            "JSON lines; - reads stdin."
-        ),
-    ],
-    at: Annotated[
-        str | None,
-        typer.Option(
-            help="The export date of the declaration, YYYY-MM-DD; the Beijing day of placed_at if "
-            "not given."
-        ),
-    ] = None,
-    merchants: Annotated[
-        Path | None,
-        typer.Option(
-            help="What holds of each exporter, by date (TOML); the order's own `export` goes "
-            "before it."
-        ),
-    ] = None,
-    rules: Annotated[
-        Path | None,
-        typer.Option(help="A folder of rule files instead of those that came with this release."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Routes and conditions as JSON.")] = False,
-) -> None:
-    """Refund, exemption or taxation of an exported order, line by line; each condition with found, expected and source.
+OrderFile = Annotated[
+    Path,
+    typer.Argument(
+        help="An export order (order.submitted.v1) as JSON, with the facts of its exporter, or "
+        "JSON lines; - reads stdin."
+    ),
+]
+ExportDay = Annotated[
+    str | None,
+    typer.Option(
+        help="The export date of the declaration, YYYY-MM-DD; the Beijing day of placed_at if "
+        "not given."
+    ),
+]
+MerchantsFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Facts of each exporter, by date (TOML); the order's own `export` takes precedence."
+    ),
+]
+RulesFolder = Annotated[
+    Path | None,
+    typer.Option(help="A folder of rule files instead of those that came with this release."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Routes and conditions as JSON.")]
 
-    Exit 1 where no route can be named: the facts that decide are listed. Of JSON lines each gets one line of JSON; exit status then: 2 if a
-    line was wrong, else 1 if one has no route.
+
+def export_file(
+    file: OrderFile,
+    at: ExportDay = None,
+    merchants: MerchantsFile = None,
+    rules: RulesFolder = None,
+    json: AsJson = False,
+) -> None:
+    """Show refund, exemption or taxation of an exported order, line by line, with every condition.
+
+    A condition has found, expected and source. Exit status 1: no route can be named, and the
+    deciding facts are listed. With JSON lines each line gets one line of JSON; the exit status is
+    then 2 if a line was wrong, else 1 if one has no route.
     """
     from services.tax.exports.files import load_merchants
     from services.tax.rulebook.files import RULES, load
@@ -88,7 +96,7 @@ def export_file(
     raw = bytes_of(file)
     if is_many(file, raw):
         exit_with(answer_many(raw, answer, lambda document: document["regime"] == UNDETERMINED))
-    document = answer(str(file), decoded(str(file), raw))
+    document = answer(str(file), text_of(str(file), raw))
     if json:
         as_json(document)
     else:
@@ -100,7 +108,7 @@ def export_file(
 def decisions_of(
     order: ExportOrder, on: date, facts: Facts, book: ExportBook
 ) -> list[RouteDecision]:
-    """The route of each line; raises Wrong for a day before the first rules."""
+    """Return the route of each line; raises UsageError for a day before the first rules."""
     decisions = [decide_route(book, on, order.mode, line.hs, facts) for line in order.lines]
     if any(decision is None for decision in decisions):
         first = min(route.valid_from for route in book.routes.route)
@@ -111,7 +119,8 @@ def decisions_of(
 def as_document(
     order: ExportOrder, decisions: list[RouteDecision], book: ExportBook, rules: Rulebook, on: date
 ) -> dict[str, Any]:
-    """The answer for scripts; amounts are in CNY, null where an invoice, a rate or a heading is missing."""
+    """Return the JSON for scripts; an amount is null where an invoice, a rate or a heading is
+    missing."""
     lines = []
     for line, decision in zip(order.lines, decisions, strict=True):
         total = money(f"line {line.line_no}", line.total, order.currency)
@@ -127,9 +136,13 @@ def as_document(
     named = dict.fromkeys(rule for decision in decisions for rule in decision.rules)
     sources = sources_of(book)
     return {
-        "regime": regime_of(decisions), "edition": book.edition, "on": on.isoformat(), "currency": "CNY", "lines": lines,
+        "regime": regime_of(decisions),
+        "edition": book.edition,
+        "on": on.isoformat(),
+        "currency": "CNY",
+        "lines": lines,
         "rules": [{"id": rule, "source": sources[rule]} for rule in named],
-    }  # fmt: skip
+    }
 
 
 def _condition(check: CheckedCondition) -> dict[str, Any]:
@@ -146,29 +159,36 @@ def _amounts(
     rules: Rulebook,
     on: date,
 ) -> dict[str, str | None]:
-    """What the route comes to: the refund of what was paid for the goods, deemed income tax, or VAT as on a sale at home."""
-    refund = deemed_tax = output = None
+    """Return what the route comes to: the refund, deemed income tax, or VAT as on a sale at
+    home."""
     sales = _in_cny(total, rules, on)
-    rate = book.rebates.on(hs, on)
-    if decision.vat == "refund" and purchase is not None and rate is not None:
-        refund = refund_of(money("purchase", purchase, "CNY"), rate.rate)
-    if decision.deemed_income and sales is not None:
-        deemed = deemed_income_of(book, sales, on)
-        deemed_tax = None if deemed is None else deemed.tax
-    if decision.vat == "taxed" and sales is not None:
-        vat = vat_rate(rules, hs, on)
-        output = None if vat is None else output_vat_of(sales, vat)
     amounts = {
-        "refund": refund,
-        "deemed_income_tax": deemed_tax,
-        "output_vat": output,
+        "refund": _refund(decision, hs, purchase, book, on),
+        "deemed_income_tax": None,
+        "output_vat": None,
         "sales": sales,
     }
+    if decision.deemed_income and sales is not None:
+        deemed = deemed_income_of(book, sales, on)
+        amounts["deemed_income_tax"] = None if deemed is None else deemed.tax
+    if decision.vat == "taxed" and sales is not None:
+        vat = vat_rate(rules, hs, on)
+        amounts["output_vat"] = None if vat is None else output_vat_of(sales, vat)
     return {name: None if amount is None else str(amount) for name, amount in amounts.items()}
 
 
+def _refund(
+    decision: RouteDecision, hs: str, purchase: Decimal | None, book: ExportBook, on: date
+) -> Money | None:
+    rate = book.rebates.on(hs, on)
+    if decision.vat != "refund" or purchase is None or rate is None:
+        return None
+    return refund_of(money("purchase", purchase, "CNY"), rate.rate)
+
+
 def vat_rate(rules: Rulebook, hs: str, on: date) -> Decimal | None:
-    """The VAT on a sale at home of a heading that day, None where the tariff does not have it."""
+    """Return the VAT on a sale at home that day, None where the tariff does not have the
+    heading."""
     from services.tax.rulebook.tariff import in_force_by_prefix, longest_prefix
 
     heading = longest_prefix(in_force_by_prefix(rules.tariff.heading, on), hs)
@@ -192,18 +212,16 @@ def _in_cny(amount: Money, rules: Rulebook, on: date) -> Money | None:
 
 @cache
 def book_of(folder: Path) -> ExportBook:
-    """The rules of exports of a folder, read once."""
     from services.tax.exports.files import load_exports
 
     return load_exports(folder)
 
 
 def sources(folder: Path) -> Mapping[str, str]:
-    """Where each rule of exports comes from."""
     return sources_of(book_of(folder))
 
 
-def named(
+def with_route_name(
     result: Assessment,
     mode: str,
     hs_codes: Sequence[str],
@@ -211,7 +229,7 @@ def named(
     on: date,
     folder: Path,
 ) -> Assessment:
-    """An export's assessment under the name of its route, with the rules of it; unchanged where none can be named."""
+    """Return the assessment under the name of its route; unchanged where no route can be named."""
     routes = [decide_route(book_of(folder), on, mode, hs, facts) for hs in hs_codes]
     decisions = [decision for decision in routes if decision is not None]
     if not decisions or regime_of(decisions) == UNDETERMINED:
@@ -221,7 +239,6 @@ def named(
 
 
 def show(document: dict[str, Any]) -> None:
-    """The answer for people."""
     from rich.table import Table
 
     table = Table(

@@ -1,4 +1,4 @@
-"""What of a submission matters to an export: read from a file, every fault of it told."""
+"""Export orders and their options, read from files; every fault is reported."""
 
 from __future__ import annotations
 
@@ -11,31 +11,25 @@ from pydantic import Field
 
 from services.cli.connect import UsageError
 from services.cli.fault_sentences import FieldFault
-from services.cli.tax.order_files import (
-    Count,
-    CountryCode,
-    Decimals,
-    Document,
-    HsCode,
-    LineNo,
-    Part,
-    Time,
-    option_decimal,
-    read,
-    timed,
-)
+from services.cli.tax.field_types import Count, CountryCode, Decimals, HsCode, LineNo, Time
+from services.cli.tax.order_days import option_decimal, timed
+from services.cli.tax.order_files import Part, read
+from services.cli.tax.raw_document import Document
 from services.tax.rulebook.tariff import Nomenclature
 from shared.money import Money, MoneyError
 
 LINES_MAX = 1000
-"""Lines of one file's order; customs takes 100, a question may be larger."""
+"""Lines of one order in a file; customs takes 100, a question may have more."""
 
 Share = Annotated[Decimals, Field(le=10)]
 
 
 class ExportLine(Part):
-    """A line; `duty_rate` and `vat_rate` of the destination are asked for where no rule file has them, `purchase` is the price in CNY
-    without VAT on the special invoice of the goods."""
+    """A line of an export order.
+
+    `duty_rate` and `vat_rate` of the destination are needed where no rule file has them. `purchase`
+    is the price in CNY without VAT on the special invoice of the goods.
+    """
 
     line_no: LineNo
     hs_code: HsCode
@@ -52,21 +46,17 @@ class ExportLine(Part):
         return self.hs_code.replace(".", "")
 
 
-class Seller(Part):
-    """Who sells."""
-
+class Exporter(Part):
     code: str | None = None
     country: CountryCode | None = None
 
 
 class Receiver(Part):
-    """Where the parcel goes."""
-
     country: CountryCode
 
 
 class LandedInput(Part):
-    """What a landed cost depends on besides the order."""
+    """What a landed cost needs besides the order."""
 
     channel: str | None = None
     ioss: str | None = None
@@ -81,7 +71,7 @@ class ExportOrder(Part):
     placed_at: Time | None = None
     direction: str = "export"
     mode: str = "9610"
-    merchant: Seller = Seller()
+    merchant: Exporter = Exporter()
     consignee: Receiver
     currency: str
     lines: tuple[ExportLine, ...] = Field(min_length=1, max_length=LINES_MAX)
@@ -94,7 +84,7 @@ class ExportOrder(Part):
 
 
 class Reading(NamedTuple):
-    """What reading an export order needs besides its text: codes that exist, the modes of exports, the day if it is given."""
+    """What reading an export order needs: codes that exist, modes of exports, the day if given."""
 
     known: Nomenclature | None
     modes: Sequence[str]
@@ -102,14 +92,14 @@ class Reading(NamedTuple):
 
     @classmethod
     def of(cls, folder: Path, at: str | None) -> Reading:
-        """By the rule files of a folder, those of this release where it has none of a kind."""
+        """Return the rules of a folder, those of this release where it has none of a kind."""
         from services.tax.exports.files import load_export_modes
         from services.tax.rulebook.files import load_nomenclature
 
         return cls(load_nomenclature(folder), load_export_modes(folder), at)
 
     def order(self, name: str, text: str) -> ExportOrder:
-        """An export order from its JSON; raises Unread with every fault."""
+        """Return an export order from its JSON; raises Unread with every fault."""
         return read(name, text, ExportOrder, self.known, timed(self.at), self._way, wrong_facts)
 
     def _way(self, document: Document) -> Iterator[FieldFault]:
@@ -128,7 +118,6 @@ class Reading(NamedTuple):
 
 
 def wrong_facts(document: Document) -> Iterator[FieldFault]:
-    """What an exporter says in `export` that is no such fact."""
     from services.tax.exports.domain import check_facts
 
     facts = document.get("export")
@@ -146,7 +135,7 @@ def wrong_facts(document: Document) -> Iterator[FieldFault]:
 
 
 def money(field: str, amount: Decimal, currency: str) -> Money:
-    """An amount of a field; raises Wrong naming it."""
+    """Return the amount of a field; raises UsageError naming it."""
     try:
         return Money.of(amount, currency)
     except MoneyError as error:
@@ -156,7 +145,7 @@ def money(field: str, amount: Decimal, currency: str) -> Money:
 
 
 def named_decimals(option: str, given: Sequence[str]) -> dict[str, Decimal]:
-    """NAME=NUMBER options, each above zero; raises Wrong."""
+    """Return NAME=NUMBER options, each above zero; raises UsageError."""
     by_name: dict[str, Decimal] = {}
     for text in given:
         name, _, number = text.partition("=")

@@ -1,11 +1,11 @@
-"""`crossborder tax rates …`: the exchange rates of the next months, from the European Central Bank's public csv."""
+"""`crossborder tax rates …`: exchange rates of the next months, from the European Central Bank."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,36 +21,43 @@ rates = typer.Typer(
 )
 
 
+BankFile = Annotated[
+    Path,
+    typer.Argument(
+        help="The bank's csv: eurofxref-hist.csv, eurofxref.csv, or its data interface's "
+        "EXR/D..EUR.SP00.A as csvdata."
+    ),
+]
+RulesFolder = Annotated[
+    Path,
+    typer.Option(
+        "--rules",
+        envvar="CROSSBORDER_RULES_DIR",
+        help="The folder whose exchange rates are extended.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing: print the periods.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The periods as JSON.")]
+
+
 @rates.command("import")
 def import_(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help="The bank's csv: eurofxref-hist.csv, eurofxref.csv, or its data interface's "
-            "EXR/D..EUR.SP00.A as csvdata."
-        ),
-    ],
-    folder: Annotated[
-        Path,
-        typer.Option(
-            "--rules", envvar="CROSSBORDER_RULES_DIR", help="The folder whose table is to grow."
-        ),
-    ] = RULES,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing: print the periods.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="The periods as JSON.")] = False,
+    file: BankFile,
+    folder: RulesFolder = RULES,
+    dry_run: DryRun = False,
+    json: AsJson = False,
 ) -> None:
-    """Write the next periods of the table, each with its source: a month has the rates of the third Wednesday of the month before.
+    """Write the next periods of the exchange rates into the rule file, each with its source.
 
-    Exit 1 where the file does not reach the next month's day.
+    A month has the rates of the third Wednesday of the month before. Exit status 1: the file does
+    not reach the next month's day.
     """
     from services.tax.rulebook.ecb import Missing
     from services.tax.rulebook.ecb_files import NotRates
-    from services.tax.rulebook.rate_files import imported, put, read_bank, toml_of
+    from services.tax.rulebook.rate_files import import_rates, read_bank, write_file
 
     try:
-        result = imported(folder, read_bank(file))
+        result = import_rates(folder, read_bank(file))
     except NotRates as error:
         raise UsageError(f"{file}: {error}") from None
     except Missing as error:
@@ -59,54 +66,60 @@ def import_(
         print_err(f"nothing to import: {error}")
         exit_with(Exit.NO)
     if not dry_run:
-        put(result)
+        write_file(result)
     for sentence in _look_at(result):
         print_err(sentence)
     if json:
-        notes = [
-            {
-                "valid_from": str(p.month.first),
-                "valid_to": str(p.month.last),
-                "of": str(p.of),
-                "source": p.source,
-                "per_100": p.per_100,
-                "lacking": list(p.lacking),
-            }
-            for p in result.periods
-        ]
-        as_json(
-            {
-                "file": result.path.name,
-                "periods": notes,
-                "replaces": result.replaces,
-                "jumps": list(result.jumps),
-                "written": not dry_run,
-            }
-        )
-        return
+        as_json(_document(result, is_written=not dry_run))
+    else:
+        _show(result, is_written=not dry_run)
+
+
+def _document(result: Imported, *, is_written: bool) -> dict[str, Any]:
+    periods = [
+        {
+            "valid_from": str(period.month.first),
+            "valid_to": str(period.month.last),
+            "of": str(period.of),
+            "source": period.source,
+            "per_100": period.per_100,
+            "lacking": list(period.lacking),
+        }
+        for period in result.periods
+    ]
+    return {
+        "file": result.path.name,
+        "periods": periods,
+        "replaces": result.replaces,
+        "jumps": list(result.jumps),
+        "written": is_written,
+    }
+
+
+def _show(result: Imported, *, is_written: bool) -> None:
+    from services.tax.rulebook.rate_files import toml_of
+
     for period in result.periods:
-        print(
-            toml_of(period) if dry_run else f"{period.month}: euro reference rates of {period.of}"
-        )
-    if not dry_run:
-        print_err(
-            f"{result.path}: {len(result.periods)} periods more, to {result.periods[-1].month.last}"
-        )
+        line = f"{period.month}: euro reference rates of {period.of}"
+        print(line if is_written else toml_of(period))
+    if is_written:
+        last = result.periods[-1].month.last
+        print_err(f"{result.path}: {len(result.periods)} periods more, to {last}")
 
 
 def _look_at(result: Imported) -> Iterator[str]:
-    """What a person should know before orders are assessed by these rates."""
+    """Yield what a person should check before orders are assessed by these rates."""
     if result.jumps:
         yield f"look at {', '.join(result.jumps)}: a fifth more or less than the month before"
     for period in result.periods:
         if period.lacking:
-            yield f"{', '.join(period.lacking)}: no rate of {period.of} in the file: orders in it are refused in {period.month}"
+            lacking = f"{', '.join(period.lacking)}: no rate of {period.of} in the file"
+            yield f"{lacking}: orders in it are refused in {period.month}"
     for day in result.future_days(beijing_date(datetime.now(UTC))):
         yield f"look at the file: {day} is yet to come, and no bank has rates of it"
 
 
 def rates_name(folder: Path) -> str:
-    """The name of the file of exchange rates of a folder."""
     from services.tax.rulebook.rate_files import rates_path
 
     return rates_path(folder).name

@@ -1,4 +1,4 @@
-"""`crossborder tax rebate …`: claims for the refund of VAT on exports, from the running stack or from a file of released lists."""
+"""`crossborder tax rebate …`: claims for the refund of VAT on exports."""
 
 from __future__ import annotations
 
@@ -35,36 +35,41 @@ rebate = typer.Typer(
 )
 
 
+Month = Annotated[
+    str, typer.Option(help="The calendar month of the release, Beijing time, as 2026-10.")
+]
+InvoicesFile = Annotated[
+    Path, typer.Option(help="Lines of VAT special invoices as JSON lines, the oldest first.")
+]
+MerchantsFile = Annotated[Path, typer.Option(help="Facts of each exporter, by date (TOML).")]
+ListsFile = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Released export lists as JSON lines; those of the running stack if not given."
+    ),
+]
+RulesFolder = Annotated[
+    Path | None,
+    typer.Option(help="A folder of rule files instead of those that came with this release."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing: show the claims only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Claims, and the lines left out, as JSON.")]
+
+
 @rebate.command("prepare")
 def prepare_(
-    month: Annotated[
-        str, typer.Option(help="The calendar month of the release, Beijing time, as 2026-10.")
-    ],
-    invoices: Annotated[
-        Path, typer.Option(help="Lines of VAT special invoices as JSON lines, the oldest first.")
-    ],
-    merchants: Annotated[Path, typer.Option(help="What holds of each exporter, by date (TOML).")],
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Released export lists as JSON lines; those of the running stack if not given."
-        ),
-    ] = None,
-    rules: Annotated[
-        Path | None,
-        typer.Option(help="A folder of rule files instead of those that came with this release."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing: what the stack's claims would be.")
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Claims, and what is left out, as JSON.")
-    ] = False,
+    month: Month,
+    invoices: InvoicesFile,
+    merchants: MerchantsFile,
+    file: ListsFile = None,
+    rules: RulesFolder = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
 ) -> None:
-    """Prepare the claims of a month, of lines in closed consolidated declarations. A line is claimed once: from a stack claims are
-    kept, and asking again gives no second one.
+    """Prepare the claims of a month, of lines in closed consolidated declarations.
 
-    Exit 1 if there is nothing to claim and nothing was claimed before.
+    A line is claimed once: from a stack claims are stored, and a second run adds none. Exit status
+    1: there is nothing to claim and nothing was claimed before.
     """
     first = _first_of(month)
     book, exporters, bought = (
@@ -86,7 +91,7 @@ def prepare_(
 
 @rebate.command("list")
 def list_(json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
-    """List the claims the stack keeps, the newest first."""
+    """List the stored claims of the stack, the newest first."""
     rows = run(_list())
     if json:
         as_json(rows)
@@ -154,19 +159,34 @@ async def _list() -> list[dict[str, Any]]:
 
 def _document(prepared: PreparedClaims, book: ExportBook) -> dict[str, Any]:
     return {
-        "edition": book.edition, "claims": [_claim(claim) for claim in prepared.claims],
-        "already_claimed": [{**line._asdict(), "claim": number} for line, number in prepared.already],
-        "left_out": [{**out.line._asdict(), "merchant": out.merchant, "regime": out.regime, "reason": out.reason}
-                     for out in prepared.left_out],
+        "edition": book.edition,
+        "claims": [_claim(claim) for claim in prepared.claims],
+        "already_claimed": [
+            {**line._asdict(), "claim": number} for line, number in prepared.already
+        ],
+        "left_out": [
+            {
+                **out.line._asdict(),
+                "merchant": out.merchant,
+                "regime": out.regime,
+                "reason": out.reason,
+            }
+            for out in prepared.left_out
+        ],
         "to_repay": [{**line._asdict(), "claim": number} for line, number in prepared.to_repay],
-    }  # fmt: skip
+    }
 
 
 def _claim(claim: Claim) -> dict[str, Any]:
     return {
-        "number": claim.number, "merchant": claim.merchant, "month": claim.month, "declarations": claim.declarations, "currency": "CNY",
-        "refund": str(claim.refund), "lines": [_line(line) for line in claim.lines],
-    }  # fmt: skip
+        "number": claim.number,
+        "merchant": claim.merchant,
+        "month": claim.month,
+        "declarations": claim.declarations,
+        "currency": "CNY",
+        "refund": str(claim.refund),
+        "lines": [_line(line) for line in claim.lines],
+    }
 
 
 def _line(line: ClaimedLine) -> dict[str, Any]:
@@ -180,11 +200,20 @@ def _line(line: ClaimedLine) -> dict[str, Any]:
         for x in line.uses
     ]
     return {
-        **line.line._asdict(), "declaration": line.declared.entry_id, "declaration_line": line.declared.line,
-        "hs_code": line.hs_code, "quantity": f"{line.quantity:f}", "unit": line.unit, "fob": str(line.total),
-        "fob_currency": line.total.currency, "invoices": uses, "basis": str(line.basis),
-        "rate": str(line.rate), "refund": str(line.refund), "rules": list(line.rules),
-    }  # fmt: skip
+        **line.line._asdict(),
+        "declaration": line.declared.entry_id,
+        "declaration_line": line.declared.line,
+        "hs_code": line.hs_code,
+        "quantity": f"{line.quantity:f}",
+        "unit": line.unit,
+        "fob": str(line.total),
+        "fob_currency": line.total.currency,
+        "invoices": uses,
+        "basis": str(line.basis),
+        "rate": str(line.rate),
+        "refund": str(line.refund),
+        "rules": list(line.rules),
+    }
 
 
 def _show(prepared: PreparedClaims, *, is_stored: bool) -> None:

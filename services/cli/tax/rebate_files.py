@@ -1,4 +1,4 @@
-"""Released export lists and VAT special invoices: from JSON lines, or the lists from the running stack."""
+"""Released export lists and VAT special invoices, from JSON lines or the running stack."""
 
 from __future__ import annotations
 
@@ -12,18 +12,9 @@ from pydantic import BaseModel, Field, StrictBool, StringConstraints
 
 from services.cli.connect import UsageError
 from services.cli.tax.export_files import money
-from services.cli.tax.order_files import (
-    Count,
-    Decimals,
-    HsCode,
-    LineNo,
-    Part,
-    Time,
-    bytes_of,
-    decoded,
-    lines_of,
-    read,
-)
+from services.cli.tax.field_types import Count, Decimals, HsCode, LineNo, Time
+from services.cli.tax.json_lines import bytes_of, lines_of, text_of
+from services.cli.tax.order_files import Part, read
 from services.tax.rebates.invoices import Invoice
 from services.tax.rebates.lists import Declared, ExportedLine, ReleasedList
 from shared.clock import BEIJING, beijing_date
@@ -49,7 +40,7 @@ class GoodsLine(Part):
 
 
 class ListFile(Part):
-    """A released export list; `declaration` is the closed consolidated declaration of those lines that name none of their own."""
+    """A released export list; `declaration` applies to lines that name none of their own."""
 
     list_no: Text
     order_no: str = ""
@@ -76,14 +67,15 @@ class InvoiceFile(Part):
 
 
 def _documents(file: Path, shape: type[Shape]) -> Iterator[tuple[str, Shape]]:
-    """Each line of a file; raises Wrong with every fault of every line: of a part of the file nothing is claimed."""
+    """Return each line of a file; raises UsageError with every fault: half a file is never
+    claimed."""
     from services.tax.rulebook.files import load_nomenclature
 
     documents, wrong, known = [], [], load_nomenclature()
     for number, line in lines_of(bytes_of(file)):
         where = f"{file} line {number}"
         try:
-            documents.append((where, read(where, decoded(where, line), shape, known)))
+            documents.append((where, read(where, text_of(where, line), shape, known)))
         except UsageError as error:
             wrong.append(str(error))
     if wrong:
@@ -92,7 +84,6 @@ def _documents(file: Path, shape: type[Shape]) -> Iterator[tuple[str, Shape]]:
 
 
 def lists_of(file: Path) -> list[ReleasedList]:
-    """The lists of a file; raises Wrong naming each line and field that is wrong."""
     return [_list(where, document) for where, document in _documents(file, ListFile)]
 
 
@@ -114,13 +105,19 @@ def _list(where: str, document: ListFile) -> ReleasedList:
         for i, x in enumerate(document.lines)
     )
     return ReleasedList(
-        document.list_no, document.merchant, document.mode, beijing_date(document.released_at), lines, document.order_no, document.statistics,
-        document.paid, document.came_back,
-    )  # fmt: skip
+        document.list_no,
+        document.merchant,
+        document.mode,
+        beijing_date(document.released_at),
+        lines,
+        document.order_no,
+        document.statistics,
+        document.paid,
+        document.came_back,
+    )
 
 
 def invoices_of(file: Path) -> list[Invoice]:
-    """The invoices of a file, in their order; raises Wrong naming line and field."""
     return [
         Invoice(
             x.number,
@@ -156,7 +153,8 @@ _RELEASED: Final = (
 
 
 async def lists_in(conn: Any, first: date) -> list[ReleasedList]:
-    """The export lists that customs released in the calendar month of that first day, Beijing time, with what became of each."""
+    """Return the export lists released in the month of that first day, Beijing time, and their
+    state."""
     from shared.events.orders import OrderPlaced
 
     begin = datetime(first.year, first.month, 1, tzinfo=BEIJING)
@@ -197,7 +195,7 @@ async def lists_in(conn: Any, first: date) -> list[ReleasedList]:
 
 
 def _declared(row: Any, declaration: Sequence[Any] | None) -> tuple[Declared | None, str]:
-    """The closed declaration of a line, or why it is in none yet."""
+    """Return the closed declaration of a line, or why it is in none yet."""
     if declaration is not None:
         entry_id, line, stage = declaration
         if stage == "closed":
@@ -207,7 +205,6 @@ def _declared(row: Any, declaration: Sequence[Any] | None) -> tuple[Declared | N
 
 
 def _waits(row: Any) -> str:
-    """Where a list stands that is in no declaration."""
     match row["list_state"], row["summary_state"]:
         case None, _:
             return "the list is released and not closed (899) yet"

@@ -1,4 +1,4 @@
-"""`crossborder tax rules …` over orders: what other rules would have changed, and whether what was assessed comes out again."""
+"""`crossborder tax rules …` over orders: compare other rules, and check past assessments."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from services.cli.connect import (
     stdout,
     target,
 )
-from services.cli.tax.rules import AsJson, day_of, rules, table_of
-from services.tax.domain.assessment import Assessment, Refusal, assess
+from services.cli.tax.rule_options import AsJson, table_of
+from services.cli.tax.rules import day_of, rules
+from services.tax.domain.assessment import AssessedLine, Assessment, Refusal, assess
 from services.tax.domain.comparison import WhatIf
 from services.tax.domain.record import Record, of_document
 from services.tax.rulebook.book import Rulebook
@@ -36,28 +37,34 @@ __all__ = ["rules"]
 MONTH: Final = timedelta(days=31)
 
 
+ProposedFolder = Annotated[Path, typer.Argument(help="A folder with the proposed rule files.")]
+OrdersFile = Annotated[
+    Path | None,
+    typer.Option(help="Submissions as JSON lines instead of the running stack's orders."),
+]
+FirstDay = Annotated[
+    str | None,
+    typer.Option(help="The first day of the stack's orders, YYYY-MM-DD; 31 days ago if not given."),
+]
+CurrentFolder = Annotated[
+    Path, typer.Option(help="The rules to compare with; those of this release if not given.")
+]
+DeclarationDay = Annotated[
+    str | None, typer.Option(help="The day of every declaration, as if all were made then.")
+]
+
+
 @rules.command("what-if")
 def what_if(
-    folder: Annotated[Path, typer.Argument(help="A folder with the proposed rule files.")],
-    orders: Annotated[
-        Path | None,
-        typer.Option(help="Submissions as JSON lines instead of the running stack's orders."),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            help="The first day of the stack's orders, YYYY-MM-DD; 31 days ago if not given."
-        ),
-    ] = None,
-    against: Annotated[
-        Path, typer.Option(help="The rules to compare with; those of this release if not given.")
-    ] = RULES,
-    at: Annotated[
-        str | None, typer.Option(help="The day of every declaration, as if all were made then.")
-    ] = None,
+    folder: ProposedFolder,
+    orders: OrdersFile = None,
+    since: FirstDay = None,
+    against: CurrentFolder = RULES,
+    at: DeclarationDay = None,
     json: AsJson = False,
 ) -> None:
-    """Say what a proposed set of rules would have changed over last month's orders, or over those of a file."""
+    """Say what proposed rules would have changed over last month's orders, or over those of a
+    file."""
     proposed, current = load(folder), load(against)
     if orders is None:
         first = day_of(since, "--since") if since is not None else day_of(None) - MONTH
@@ -90,9 +97,13 @@ def what_if(
 
 
 TOLD: Final = {
-    "same": "owe the same", "more": "would owe more", "less": "would owe less", "refused": "would be refused",
-    "admitted": "would no longer be refused", "otherwise_refused": "would be refused for another reason",
-}  # fmt: skip
+    "same": "owe the same",
+    "more": "would owe more",
+    "less": "would owe less",
+    "refused": "would be refused",
+    "admitted": "would no longer be refused",
+    "otherwise_refused": "would be refused for another reason",
+}
 
 
 def _money(document: dict[str, dict[str, Any]]) -> None:
@@ -101,16 +112,17 @@ def _money(document: dict[str, dict[str, Any]]) -> None:
 
 
 def _over_file(file: Path, current: Rulebook, proposed: Rulebook, at: str | None) -> WhatIf:
-    """Raises Unread with every fault of every line: a sum over some of the orders would say nothing."""
+    """Compare a file's orders; raises Unread with every fault: a sum over some orders says
+    nothing."""
     from services.cli.tax.assess import Given, assessable, used_of
-    from services.cli.tax.order_files import Unread, bytes_of, decoded, lines_of
+    from services.cli.tax.json_lines import Unread, bytes_of, lines_of, text_of
 
     comparison, faults = WhatIf(), []
     old, new = (Given(book, at, used_of("0"), {}) for book in (current, proposed))
     for number, line in lines_of(bytes_of(file)):
         name = f"line {number}"
         try:
-            submission = old.parse(name, decoded(name, line))
+            submission = old.parse(name, text_of(name, line))
         except Unread as error:
             faults += [
                 fault._replace(field=f"{name}: {fault.field or 'the line'}")
@@ -128,11 +140,14 @@ def _over_file(file: Path, current: Rulebook, proposed: Rulebook, at: str | None
     return comparison
 
 
-RECORDED: Final = "SELECT order_id, assessed_from, assessment FROM tax.tax_case WHERE assessed_from IS NOT NULL AND created_at >= $1"
+RECORDED: Final = (
+    "SELECT order_id, assessed_from, assessment FROM tax.tax_case "
+    "WHERE assessed_from IS NOT NULL AND created_at >= $1"
+)
 
 
 async def _over_stack(current: Rulebook, proposed: Rulebook, since: date, at: str | None) -> WhatIf:
-    """By what each order was assessed from, its use of the year before it included; read in one pass and little memory."""
+    """Compare the stack's orders by their recorded inputs, in one pass and little memory."""
     comparison = WhatIf()
     async with database(target()) as conn, conn.transaction():
         async for row in conn.cursor(RECORDED, _begin(since)):
@@ -154,7 +169,8 @@ def recheck(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Work out the running stack's assessments again, each by the edition of the rules it names; exit 1 if one differs."""
+    """Assess the running stack's orders again, each by its edition of the rules; exit 1 if one
+    differs."""
     checked, differ = run(
         _recheck(day_of(since, "--since") if since is not None else date(1, 1, 2))
     )
@@ -192,42 +208,40 @@ def _archived(files: Mapping[str, str]) -> Rulebook:
 
 
 def write_files(files: Mapping[str, str], folder: Path) -> None:
-    """Rule files by name into a folder; raises Wrong for a name that is no plain file's."""
+    """Write rule files into a folder; raises UsageError for a name with a path."""
     for name, text in files.items():
         if Path(name).name != name:
             raise UsageError(f"{name!r} is no name of a rule file")
         (folder / name).write_text(text, encoding="utf-8")
 
 
+def _wire(minor: int, currency: str) -> dict[str, str]:
+    return {"amount": str(Money(minor, currency)), "currency": currency}
+
+
+def _line(line: AssessedLine, currency: str) -> dict[str, Any]:
+    amounts = {name: _wire(getattr(line, name), currency) for name in LINES}
+    return {"line_no": line.line_no, **amounts}
+
+
 def _is_same(result: Assessment | Refusal, published: Mapping[str, Any] | None) -> bool:
-    """Whether an answer is the published one: taxes by line, total, what is waived and the rules it names; a refusal has none."""
-    if isinstance(result, Refusal) or published is None:
-        return isinstance(result, Refusal) and published is None
+    """Return whether a result equals the published event; a refused order has none."""
+    if isinstance(result, Refusal):
+        return published is None
+    return published is not None and _equals(result, published)
+
+
+def _equals(result: Assessment, published: Mapping[str, Any]) -> bool:
     currency = result.total.currency
-    heads = all(
-        published[name] == {"amount": str(getattr(result, name)), "currency": currency}
-        for name in HEADS
-    )
-    lines = [
-        {
-            "line_no": line.line_no,
-            **{
-                name: {"amount": str(Money(getattr(line, name), currency)), "currency": currency}
-                for name in LINES
-            },
-        }
-        for line in result.lines
-    ]
-    payable = (
-        None
-        if result.payable == result.total
-        else {"amount": str(result.payable), "currency": currency}
-    )
-    # What was published before that was said does not say it.
+
+    lines = [_line(line, currency) for line in result.lines]
+    payable = None if result.payable == result.total else _wire(result.payable.minor, currency)
+    # An event published before the field existed has no payable.
     owed = published.get("payable", payable) == payable
-    return (
-        heads and owed and published["lines"] == lines and published["rules"] == list(result.rules)
-    )
+    heads = [_wire(getattr(result, name).minor, currency) for name in HEADS]
+    same_heads = heads == [published[name] for name in HEADS]
+    same_rules = published["rules"] == list(result.rules)
+    return same_heads and owed and published["lines"] == lines and same_rules
 
 
 HEADS: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax", "total")
@@ -242,7 +256,8 @@ def archived_editions(
     to: Annotated[Path | None, typer.Option(help="A new folder for its files.")] = None,
     json: AsJson = False,
 ) -> None:
-    """List the editions of the rules the running stack has used, or write the files of one into a folder."""
+    """List the editions of the rules the running stack has used, or write the files of one into
+    a folder."""
     editions = run(_editions())
     if edition is None:
         listed = [

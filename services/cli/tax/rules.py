@@ -1,48 +1,45 @@
-"""`crossborder tax rules …`: what the rules say, how two sets differ, and whether a set is good."""
+"""`crossborder tax rules …`: show, compare and validate rules."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err, stdout
-from services.cli.tax.order_files import HS_CODE, option_day
-from services.tax.domain.comparison import differences
+from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err
+from services.cli.tax.field_types import HS_CODE
+from services.cli.tax.order_days import option_day
+from services.cli.tax.rule_list import list_rules
+from services.cli.tax.rule_options import AsJson, Folder
+from services.tax.domain.comparison import Difference, differences
 from services.tax.exports.domain import RebateRate
 from services.tax.landed.destination import TariffRate
 from services.tax.rule_check import (
     Others,
     ends_in,
-    every_document,
     faults_of_others,
     part_ends_in,
     read_others,
 )
 from services.tax.rule_validity import (
-    Document,
     End,
-    first_day,
-    last_day,
     rows_of_other,
-    unknown_in,
 )
 from services.tax.rulebook.book import Rulebook
 from services.tax.rulebook.effective_regime import Basis, EffectiveRegime
-from services.tax.rulebook.exchange import ExchangeRates
 from services.tax.rulebook.files import RULES, load, validate
 from services.tax.rulebook.goods_lists import ListedGoods
-from services.tax.rulebook.rows import Dated, Row
+from services.tax.rulebook.rows import Row
 from services.tax.rulebook.sources import rows
 from services.tax.rulebook.tariff import longest_prefix
 from shared.clock import beijing_date
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    pass
 
 
 rules = typer.Typer(
@@ -50,102 +47,8 @@ rules = typer.Typer(
     help="The rules of tax: show, compare, validate, and ask what another set would change.",
 )
 
-Folder = Annotated[
-    Path,
-    typer.Option(
-        "--rules", help="A folder of rule files instead of those that came with this release."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
 
-
-@rules.command("list")
-def list_rules(
-    folder: Folder = RULES,
-    unknown: Annotated[
-        bool,
-        typer.Option(
-            "--unknown",
-            help="What no file knows instead: each rule by which a landed cost is refused.",
-        ),
-    ] = False,
-    json: AsJson = False,
-) -> None:
-    """List every rule file, destinations and exports too: id, kind, first and last day, and how sure its rules are."""
-    book, others = load(folder), read_others(folder)
-    if others.faults:
-        raise others.faults[0]
-    if unknown:
-        _list_unknown(others, json)
-        return
-    named = [
-        *rows(book.rule_set),
-        *(rule for document in others.documents.values() for rule in rows_of_other(document)),
-    ]
-    listed = [_listed(path, document, named) for path, document in every_document(folder).items()]
-    if json:
-        as_json({"edition": book.edition, "files": listed})
-        return
-    table = table_of(
-        "file", "id", "version", "kind", "from", "to", "rules by confidence", "unknown"
-    )
-    for row in listed:
-        sure = ", ".join(f"{count} {name}" for name, count in row["confidence"].items())
-        last = (row["last_day"] or "") + (" carried over" if row["carried_over"] else "")
-        table.add_row(
-            row["file"],
-            row["id"],
-            str(row["version"]),
-            row["kind"],
-            row["first_day"] or "",
-            last,
-            sure,
-            str(row["unknown"] or ""),
-        )
-    stdout().print(table)
-    print(f"edition {book.edition}")
-    if any(row["unknown"] for row in listed):
-        print_err("what is unknown is refused by name: crossborder tax rules list --unknown")
-
-
-def _list_unknown(others: Others, json: bool) -> None:
-    unknown = unknown_in(others.documents.values())
-    if json:
-        as_json(
-            [
-                {
-                    **row._asdict(),
-                    "first": str(row.first),
-                    "last": None if row.last is None else str(row.last),
-                }
-                for row in unknown
-            ]
-        )
-        return
-    for row in unknown:
-        print(
-            f"{row.rule} from {row.first}{'' if row.last is None else f' to {row.last}'}: {row.why}"
-        )
-
-
-def _listed(path: Path, d: Document, named: Sequence[tuple[str, Row]]) -> dict[str, Any]:
-    first, last = first_day(d), last_day(d)
-    return {
-        "file": path.name, "id": d.id, "version": d.version, "kind": d.kind,
-        "valid_from": str(d.valid_from) if isinstance(d, Dated) else None,
-        "valid_to": str(d.valid_to) if isinstance(d, Dated) and d.valid_to else None,
-        "first_day": None if first is None else str(first), "last_day": None if last is None else str(last),
-        "carried_over": isinstance(d, ExchangeRates) and any(period.carried_over for period in d.period),
-        "confidence": _confidence(d.id, named), "unknown": len(unknown_in([d])),
-    }  # fmt: skip
-
-
-def _confidence(of: str, named: Sequence[tuple[str, Row]]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name, row in named:
-        if name.startswith((f"{of}@", f"{of}/")):
-            counts[row.confidence] = counts.get(row.confidence, 0) + 1
-    return counts
+rules.command("list")(list_rules)
 
 
 @rules.command("show")
@@ -163,7 +66,8 @@ def show_rules(
     folder: Folder = RULES,
     json: AsJson = False,
 ) -> None:
-    """Show rules with their sources: of a file, one by its name, or all that an HS code owes on a day by each regime and destination."""
+    """Show rules with their sources: of a file, one by its name, or all that an HS code owes on
+    a day."""
     book, others = load(folder), read_others(folder)
     if re.fullmatch(HS_CODE, name):
         on, name = day_of(at), name.replace(".", "")
@@ -174,13 +78,9 @@ def show_rules(
             print_err(f"no rate is known for HS code {name} on {content['at']}")
             exit_with(Exit.NO)
         return
-    named = [
-        *rows(book.rule_set),
-        *(content for document in others.documents.values() for content in rows_of_other(document)),
-    ]
     chosen = [
         (rule, row)
-        for rule, row in named
+        for rule, row in _all_rows(book, others)
         if rule == name or rule.startswith((f"{name}@", f"{name}/"))
     ]
     if not chosen:
@@ -191,8 +91,13 @@ def show_rules(
     _out({rule: _plain(row) for rule, row in chosen}, json)
 
 
+def _all_rows(book: Rulebook, others: Others) -> Iterator[tuple[str, Row]]:
+    yield from rows(book.rule_set)
+    for document in others.documents.values():
+        yield from rows_of_other(document)
+
+
 def _elsewhere_of(others: Others, hs: str, day: date) -> Iterator[dict[str, Any]]:
-    """What the files of destinations and exports say of a code on a day: duties, refunds, and lists that it is on."""
     for document in others.documents.values():
         for rule, row in rows_of_other(document):
             if (
@@ -205,7 +110,7 @@ def _elsewhere_of(others: Others, hs: str, day: date) -> Iterator[dict[str, Any]
 
 
 def day_of(at: str | None, option: str = "--at") -> date:
-    """A day as an option gives it, today in Beijing if it gives none; raises Wrong."""
+    """Return the day of an option, today in Beijing if not given; raises UsageError."""
     return beijing_date(datetime.now(UTC)) if at is None else option_day(option, at)
 
 
@@ -233,7 +138,7 @@ def _by_regime(book: Rulebook, hs: str, day: date) -> Iterator[dict[str, Any]]:
 
 
 def _of_goods(in_force: EffectiveRegime, hs: str) -> dict[str, Any]:
-    """What goods owe of each yuan by a regime; exact shares as percent, to four places."""
+    """Return the shares that goods owe by a regime, as percent to four places."""
     if (parcel := longest_prefix(in_force.parcels, hs)) is not None:
         other = None if parcel.other is None else _percent(parcel.other)
         return {
@@ -258,10 +163,13 @@ def _of_goods(in_force: EffectiveRegime, hs: str) -> dict[str, Any]:
         None if goods.listed is None else {"listed": goods.listed.listed, "note": goods.listed.note}
     )
     return {
-        "prefix": goods.hs, "within_limits": _shares(goods.reduced, goods.has_consumption_tax),
-        "full_rate": _shares(goods.full, goods.has_consumption_tax), "threshold_fen": threshold, "positive_list": listed,
+        "prefix": goods.hs,
+        "within_limits": _shares(goods.reduced, goods.has_consumption_tax),
+        "full_rate": _shares(goods.full, goods.has_consumption_tax),
+        "threshold_fen": threshold,
+        "positive_list": listed,
         "rules": [*named, *([goods.list_rule] if goods.list_rule else [])],
-    }  # fmt: skip
+    }
 
 
 def _shares(basis: Basis | None, taxed: bool) -> dict[str, str] | None:
@@ -293,7 +201,8 @@ def _lines(content: Any, depth: int) -> Iterator[str]:
                 yield ""
                 yield from _lines(part, depth)
         elif value not in (None, "", []):
-            yield f"{'  ' * depth}{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{'  ' * depth}{key}: {text}"
 
 
 @rules.command("compare")
@@ -308,41 +217,39 @@ def compare_rules(
     before, after = load(old), load(new or RULES)
     differing = differences(_named(before, old), _named(after, new or RULES))
     if json:
-        as_json(
-            {
-                "old": before.edition,
-                "new": after.edition,
-                "differences": [d._asdict() for d in differing],
-            }
-        )
+        listed = [difference._asdict() for difference in differing]
+        as_json({"old": before.edition, "new": after.edition, "differences": listed})
     else:
-        for d in differing:
-            print(f"{d.kind} {d.rule}")
-            for key, (was, now) in d.fields.items():
-                print(
-                    f"  {key}: {was if was is not None else '-'} -> "
-                    f"{now if now is not None else '-'}"
-                )
+        for difference in differing:
+            _print_difference(difference)
         print_err(f"{len(differing)} rules differ" if differing else "the sets say the same")
     exit_with(Exit.NO if differing else Exit.DONE)
 
 
+def _print_difference(difference: Difference) -> None:
+    print(f"{difference.kind} {difference.rule}")
+    for key, values in difference.fields.items():
+        was, now = ("-" if value is None else value for value in values)
+        print(f"  {key}: {was} -> {now}")
+
+
 def _named(book: Rulebook, folder: Path) -> Iterator[tuple[str, Row]]:
-    """Every rule of a folder by its name; raises RuleError for a file of destinations or exports that is bad."""
     others = read_others(folder)
     if others.faults:
         raise others.faults[0]
-    yield from rows(book.rule_set)
-    for document in others.documents.values():
-        yield from rows_of_other(document)
+    yield from _all_rows(book, others)
 
 
 @rules.command("validate")
 def validate_rules(
     folder: Annotated[Path, typer.Argument(help="A folder of rule files.")], json: AsJson = False
 ) -> None:
-    """Validate a set of rules as the service does before it takes one, and the files of exports and destinations in it; exit 1 and
-    each fault with file, line and reason. Of a good set the last day of each table that has one is told."""
+    """Validate a set of rules as the service does before it takes one, exports and destinations
+    too.
+
+    Exit status 1: each fault is listed with file, line and reason. Of a good set the last day of
+    each table is listed.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     book, faults = validate(folder)
@@ -351,46 +258,24 @@ def validate_rules(
     ends, today = ends_in(folder), beijing_date(datetime.now(UTC))
     if json:
         listed = [{"file": f.path.name, "line": f.line, "reason": f.reason} for f in faults]
-        last = [
-            {
-                "table": end.table,
-                "last_day": str(end.last),
-                "days_left": end.left(today),
-                "carried_over": end.carried_over,
-            }
-            for end in ends
-        ]
-        parts = [
-            {"table": end.table, "last_day": str(end.last), "days_left": end.left(today)}
-            for end in part_ends_in(folder)
-        ]
-        as_json(
-            {
-                "valid": not faults,
-                "edition": edition,
-                "faults": listed,
-                "last_days": last,
-                "parts": parts,
-            }
-        )
+        last = [{**_end(end, today), "carried_over": end.carried_over} for end in ends]
+        parts = [_end(end, today) for end in part_ends_in(folder)]
+        head = {"valid": not faults, "edition": edition, "faults": listed}
+        as_json({**head, "last_days": last, "parts": parts})
     else:
         print("\n".join(map(str, faults)) if faults else f"valid, edition {edition}")
         for end in (*ends, *part_ends_in(folder)):
-            print(said_of(end, today))
+            print(sentence_of(end, today))
     exit_with(Exit.NO if faults else Exit.DONE)
 
 
-def said_of(end: End, today: date) -> str:
-    """The last day of a table as a sentence."""
+def _end(end: End, today: date) -> dict[str, Any]:
+    return {"table": end.table, "last_day": str(end.last), "days_left": end.left(today)}
+
+
+def sentence_of(end: End, today: date) -> str:
     left = end.left(today)
     over = f"{left} days left" if left >= 0 else f"over since {-left} days"
     return f"{end.table}: last day {end.last}, {over}" + (
         ", carried over: `crossborder tax rates import`" if end.carried_over else ""
     )
-
-
-def table_of(*columns: str) -> Table:
-    """A table for people with these columns."""
-    from rich.table import Table
-
-    return Table(*columns)

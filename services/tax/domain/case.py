@@ -187,7 +187,7 @@ def _placed(event: OrderPlaced, result: Assessment | Refusal, record: Record) ->
         regime=result.regime,
         reserved=result.counted or none,
         total=result.payable,
-        weights=weights.held(result.weighed),
+        weights=weights.hold(result.weighed),
     )
     reserve = EntryKind.RESERVE
     assessed = (assessed_event(event.order_id, result, key),)
@@ -201,7 +201,7 @@ def _voided(case: TaxCase, state: TaxState) -> CaseDecision:
         state=state,
         version=case.version + 1,
         reserved=none,
-        weights=weights.freed(case.weights),
+        weights=weights.free(case.weights),
     )
     void = EntryKind.VOID
     return CaseDecision(
@@ -243,7 +243,7 @@ def _restored(case: TaxCase, event: ReturnAccepted, owed: Money, quota: Money) -
         quota=quota,
         remaining=remaining,
     )
-    stays, back = weights.given_back(case.weights, event.lines)
+    stays, back = weights.give_back(case.weights, event.lines)
     after = replace(
         case,
         version=case.version + 1,

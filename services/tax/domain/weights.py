@@ -38,16 +38,16 @@ def is_weighed(order: OrderPlaced, rules: Rulebook) -> bool:
     )
 
 
-def held(weighed: Iterable[Weighed]) -> tuple[LineWeight, ...]:
+def hold(weighed: Iterable[Weighed]) -> tuple[LineWeight, ...]:
     whole = ((x.line_no, x.hs, milligrams(x.kilograms)) for x in weighed)
     return tuple(LineWeight(line_no, hs, mg, mg) for line_no, hs, mg in whole)
 
 
-def freed(weights: Iterable[LineWeight]) -> tuple[LineWeight, ...]:
+def free(weights: Iterable[LineWeight]) -> tuple[LineWeight, ...]:
     return tuple(weight._replace(held_mg=0) for weight in weights)
 
 
-def given_back(
+def give_back(
     weights: Sequence[LineWeight], lines: Iterable[ReturnedLine]
 ) -> tuple[tuple[LineWeight, ...], tuple[LineWeight, ...]]:
     """Return what is held after goods came back in time, and what is given back.

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from services.tax.exports.decisions import ExportBook
 from services.tax.exports.domain import ExportRoutes, Merchants, RebateRates
 from services.tax.rulebook.files import RULES, edition_of
-from services.tax.rulebook.toml_files import RuleError, line_of, read_toml, shaped
+from services.tax.rulebook.toml_files import RuleError, line_of, read_toml, validated
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -59,7 +59,7 @@ def _list_of(value: Any) -> Sequence[Any]:
 
 
 def load_merchants(path: Path) -> Merchants:
-    return shaped(path, read_toml(path), Merchants)
+    return validated(path, read_toml(path), Merchants)
 
 
 def _one(
@@ -73,4 +73,4 @@ def _one(
             None,
             f"there must be one file of kind {kind!r} (cn-export-*.toml), found {len(those)}",
         )
-    return shaped(those[0], texts[those[0]], shape)
+    return validated(those[0], texts[those[0]], shape)

@@ -79,7 +79,7 @@ class UnknownCost:
     rules: tuple[RuleUsed, ...] = ()
 
 
-def landed(
+def landed_cost(
     parcel: Consignment,
     on: date,
     destinations: Iterable[Destination],
@@ -105,7 +105,7 @@ def landed(
     try:
         work = _begin(parcel, of, regime, on, currencies)
         charges = [*chain.from_iterable(charges_of(work, kind) for kind in ORDER), *fees(work)]
-        return _landed(corridor, parcel, work, charges, currencies)
+        return _result(corridor, parcel, work, charges, currencies)
     except NotKnown as unknown:
         return UnknownCost(corridor, *unknown.told, regime.id, tuple(currencies.used.values()))
 
@@ -184,7 +184,7 @@ def _channel(parcel: Consignment, regime: DestinationRegime) -> str:
     return channel
 
 
-def _landed(
+def _result(
     corridor: str,
     parcel: Consignment,
     work: Calculation,

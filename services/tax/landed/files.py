@@ -13,7 +13,7 @@ from services.tax.rulebook.exchange import Exchange, ExchangeRates
 from services.tax.rulebook.files import RULES
 from services.tax.rulebook.goods_lists import GoodsList
 from services.tax.rulebook.rows import RuleFault
-from services.tax.rulebook.toml_files import RuleError, line_of, read_toml, shaped
+from services.tax.rulebook.toml_files import RuleError, line_of, read_toml, validated
 
 KIND = "destination"
 LIST_KIND = "goods-list"
@@ -55,7 +55,7 @@ def read_destinations(folder: Path) -> dict[Path, Destination]:
 def read_lists(folder: Path) -> dict[Path, GoodsList]:
     lists: dict[Path, GoodsList] = {}
     for path in sorted(folder.glob("goods-*.toml")):
-        goods = shaped(path, _of_kind(path, LIST_KIND, "goods-*"), GoodsList)
+        goods = validated(path, _of_kind(path, LIST_KIND, "goods-*"), GoodsList)
         other = next((other for other, known in lists.items() if known.id == goods.id), None)
         if other is not None:
             raise RuleError(
@@ -66,7 +66,7 @@ def read_lists(folder: Path) -> dict[Path, GoodsList]:
 
 
 def read_destination(path: Path, lists: dict[str, GoodsList]) -> Destination:
-    destination = shaped(path, _of_kind(path, KIND, "dest-*"), Destination)
+    destination = validated(path, _of_kind(path, KIND, "dest-*"), Destination)
     try:
         return destination.with_lists(lists)
     except RuleFault as fault:
@@ -87,7 +87,7 @@ def load_rates(folder: Path = RULES) -> ExchangeRates:
     for path in sorted(folder.glob("rates-*.toml")):
         text = read_toml(path)
         if text.get("kind") == "exchange-rates":
-            rates = shaped(path, text, ExchangeRates)
+            rates = validated(path, text, ExchangeRates)
             try:
                 Exchange(rates)
             except RuleFault as fault:

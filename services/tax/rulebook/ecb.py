@@ -117,11 +117,11 @@ def period_of(month: Month, quotes: Mapping[date, Quotes], currencies: Sequence[
     Raises Missing, or NotRates where that day has no rate of CNY or USD.
     """
     day = day_for(month, quotes)
-    per_100 = crossed(day, quotes[day], currencies)
+    per_100 = cross_rates(day, quotes[day], currencies)
     return Period(month, day, per_100, tuple(name for name in currencies if name not in per_100))
 
 
-def crossed(day: date, of_day: Quotes, currencies: Iterable[str]) -> dict[str, str]:
+def cross_rates(day: date, of_day: Quotes, currencies: Iterable[str]) -> dict[str, str]:
     """Return what 100 units of each currency are in CNY by a day's euro rates; leave out unknown
     ones.
 

@@ -20,10 +20,10 @@ from services.tax.rulebook.toml_files import (
     RuleError,
     faults_in,
     line_of,
-    parsed,
+    parse,
     read_toml,
-    shaped,
     text_of,
+    validated,
 )
 
 RULES: Final = Path(__file__).parents[1] / "rules"
@@ -83,7 +83,7 @@ def load(folder: Path = RULES) -> Rulebook:
     content = read(folder)
     if content.faults:
         raise content.faults[0]
-    return compiled(content)
+    return compile_rules(content)
 
 
 def validate(folder: Path) -> tuple[Rulebook | None, Sequence[RuleError]]:
@@ -95,7 +95,7 @@ def validate(folder: Path) -> tuple[Rulebook | None, Sequence[RuleError]]:
     if content.faults:
         return None, content.faults
     try:
-        return compiled(content), ()
+        return compile_rules(content), ()
     except RuleError as fault:
         return None, (fault,)
 
@@ -115,7 +115,7 @@ def read(folder: Path) -> FolderContent:
     for path in paths:
         try:
             written = text_of(path)
-            text = parsed(path, written)
+            text = parse(path, written)
             if path.name.startswith(OTHER_FILES) and str(text.get("kind")) not in REGIMES:
                 content.others.append(text)
                 content.written[path.name] = written
@@ -130,7 +130,7 @@ def read(folder: Path) -> FolderContent:
     return content
 
 
-def compiled(content: FolderContent) -> Rulebook:
+def compile_rules(content: FolderContent) -> Rulebook:
     _distinct(content.documents)
     tariff = _one(content, Tariff)
     if tariff is None:
@@ -163,7 +163,7 @@ def load_nomenclature(folder: Path = RULES) -> Nomenclature | None:
     for path in sorted(folder.glob("hs-*.toml")):
         text = read_toml(path)
         if text.get("kind") == "hs-nomenclature":
-            return shaped(path, text, Nomenclature)
+            return validated(path, text, Nomenclature)
     return None if folder == RULES else load_nomenclature(RULES)
 
 

@@ -17,7 +17,14 @@ from services.tax.rulebook.ecb import Period, large_changes, next_periods
 from services.tax.rulebook.ecb_files import NotRates, read_quotes
 from services.tax.rulebook.exchange import Exchange, ExchangeRates
 from services.tax.rulebook.rows import RuleFault
-from services.tax.rulebook.toml_files import RuleError, line_of, parsed, read_toml, shaped, text_of
+from services.tax.rulebook.toml_files import (
+    RuleError,
+    line_of,
+    parse,
+    read_toml,
+    text_of,
+    validated,
+)
 
 BYTES_MAX: Final = 64 * 1024 * 1024
 """The bank's whole history is about 2 MiB in the wide format and 30 MiB in the long one."""
@@ -72,14 +79,14 @@ def read_bank(path: Path) -> str:
         ) from None
 
 
-def imported(folder: Path, bank: str) -> Imported:
+def import_rates(folder: Path, bank: str) -> Imported:
     """Return the next periods of a folder's table by a text of the bank.
 
     Raises NotRates, Missing, and RuleError where the table is bad.
     """
     path = rates_path(folder)
     text = text_of(path)
-    rates = shaped(path, parsed(path, text), ExchangeRates)
+    rates = validated(path, parse(path, text), ExchangeRates)
     periods = next_periods(rates.period, read_quotes(bank))
     carried = next((period for period in rates.period if period.carried_over), None)
     if carried is not None:
@@ -94,7 +101,7 @@ def imported(folder: Path, bank: str) -> Imported:
     return Imported(path, periods, replaced, text, large_changes(before.per_100, periods[0]))
 
 
-def put(result: Imported) -> None:
+def write_file(result: Imported) -> None:
     """Write the file beside its place, sync it, and rename it, so that nobody reads half of it.
 
     A power cut does no harm either. Owner and mode stay, because the services may run as another
@@ -154,7 +161,7 @@ def _without_last(path: Path, text: str, rates: ExchangeRates) -> str:
 
 
 def _checked(path: Path, text: str) -> None:
-    rates = shaped(path, parsed(path, text), ExchangeRates)
+    rates = validated(path, parse(path, text), ExchangeRates)
     try:
         Exchange(rates)
     except RuleFault as fault:

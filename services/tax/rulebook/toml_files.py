@@ -54,10 +54,10 @@ def text_of(path: Path) -> str:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the content of a file; raises RuleError where it is unreadable or not TOML."""
-    return parsed(path, text_of(path))
+    return parse(path, text_of(path))
 
 
-def parsed(path: Path, text: str) -> dict[str, Any]:
+def parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -65,7 +65,7 @@ def parsed(path: Path, text: str) -> dict[str, Any]:
         raise RuleError(path, int(line[1]) if line else None, f"not TOML: {error}") from None
 
 
-def shaped(path: Path, content: dict[str, Any], shape: type[Model]) -> Model:
+def validated(path: Path, content: dict[str, Any], shape: type[Model]) -> Model:
     """Return the validated document; raises RuleError with the first fault."""
     try:
         return shape.model_validate(content)

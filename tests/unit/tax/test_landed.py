@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tax.landed.calculation import ShippedLine
-from services.tax.landed.domain import Consignment, Landed, UnknownCost, landed
+from services.tax.landed.domain import Consignment, Landed, UnknownCost, landed_cost
 from services.tax.landed.files import load_destinations
 from shared.money import Money
 from tests.unit.tax.orders import RULES
@@ -56,7 +56,7 @@ def to(country: str, total: str, on: date, **more: str) -> Landed | UnknownCost:
         if name in more
     }
     currency = EURO.get(country, "EUR")
-    return landed(
+    return landed_cost(
         parcel(country, line(total, currency, **own), **more),  # type: ignore[arg-type]
         on,
         DESTINATIONS,
@@ -131,7 +131,7 @@ def test_russias_vat_of_2027_is_a_bill_and_not_guessed() -> None:
 
 def test_a_local_total_is_told_where_a_rate_is_known_or_given() -> None:
     told = known(
-        landed(
+        landed_cost(
             parcel("RU", line("300", "EUR")),
             JULY,
             DESTINATIONS,
@@ -162,7 +162,7 @@ def test_h7_by_the_intrinsic_value(
 ) -> None:
     lines = [line(total, "EUR", hs=hs, no=i) for i, (total, hs) in enumerate(goods, 1)]
     asked = parcel("ES", *lines, freight=freight, channel="ioss")
-    assert known(landed(asked, date(2025, 5, 1), DESTINATIONS, None)).declaration == expected
+    assert known(landed_cost(asked, date(2025, 5, 1), DESTINATIONS, None)).declaration == expected
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,9 @@ def test_a_member_state_without_a_rate_and_a_reduced_chapter_are_refused() -> No
         d.model_copy(update={"vat": tuple(row for row in d.vat if row.country != "AT")})
         for d in DESTINATIONS
     ]
-    refused = unknown(landed(parcel("AT", line("100.00", "EUR")), date(2025, 5, 1), silent, None))
+    refused = unknown(
+        landed_cost(parcel("AT", line("100.00", "EUR")), date(2025, 5, 1), silent, None)
+    )
     assert (refused.code, refused.reason) == (
         "rule_unknown",
         "the VAT of AT on 2025-05-01 is not known",
@@ -300,7 +302,7 @@ def test_three_euro_are_owed_by_tariff_subheading_not_by_piece_or_line() -> None
         line("30", "EUR", hs="6109100022", no=2),
         line("40", "EUR", hs=PHONE, no=3),
     )
-    found = known(landed(parcel("DE", *lines, channel="ioss"), JULY, DESTINATIONS, None))
+    found = known(landed_cost(parcel("DE", *lines, channel="ioss"), JULY, DESTINATIONS, None))
     assert str(found.sum_of("duty")) == "6.00"
     assert [owed.status for owed in found.charges if owed.kind == "duty"] == ["settled"]
 
@@ -328,7 +330,7 @@ def test_perfume_is_outside_the_reliefs_until_they_end() -> None:
     mixed = parcel(
         "DE", line("10.00", "EUR"), line("10.00", "EUR", hs=PERFUME, no=2), channel="ioss"
     )
-    assert known(landed(mixed, date(2025, 5, 1), DESTINATIONS, None)).declaration == ("H1",)
+    assert known(landed_cost(mixed, date(2025, 5, 1), DESTINATIONS, None)).declaration == ("H1",)
     assert (
         unknown(to("DE", "20.00", date(2025, 5, 1), hs=PERFUME, channel="private")).code
         == "rule_unknown"
@@ -341,20 +343,22 @@ def test_romanias_fee_is_in_its_own_currency_and_of_half_a_year() -> None:
     days = [date(2025, 12, 31), date(2026, 1, 1), date(2026, 6, 30), JULY]
     rates = {"RON": Decimal("0.2")}
     paid = [
-        known(landed(parcel("RO", line("50", "EUR")), day, DESTINATIONS, None, rates)).sum_of("fee")
+        known(landed_cost(parcel("RO", line("50", "EUR")), day, DESTINATIONS, None, rates)).sum_of(
+            "fee"
+        )
         for day in days
     ]
     assert [str(amount) for amount in paid] == ["0.00", "5.00", "5.00", "0.00"]
     assert (
         str(
             known(
-                landed(parcel("RO", line("150.01", "EUR")), days[1], DESTINATIONS, None, rates)
+                landed_cost(parcel("RO", line("150.01", "EUR")), days[1], DESTINATIONS, None, rates)
             ).sum_of("fee")
         )
         == "0.00"
     )
     assert (
-        unknown(landed(parcel("RO", line("50", "EUR")), days[1], DESTINATIONS, None)).code
+        unknown(landed_cost(parcel("RO", line("50", "EUR")), days[1], DESTINATIONS, None)).code
         == "rate_missing"
     )
     # crossed at the day's rate: 25 RON at 5.09 to the euro
@@ -392,7 +396,7 @@ def test_a_fee_or_a_duty_that_is_unknown_is_refused_and_not_charged() -> None:
         other = eu.model_copy(update=changed)
         other._lists = eu._lists
         return unknown(
-            landed(
+            landed_cost(
                 parcel("FR", line("200.00", "EUR")), date(2026, 5, 1), [other], RULES.exchange.rates
             )
         )
@@ -442,7 +446,7 @@ def test_an_unknown_corridor_refuses_and_asks_for_a_rule_file(country: str, on: 
 
 def test_new_zealand_goes_by_the_good_and_not_by_the_parcel() -> None:
     lines = (line("1800.00", "NZD", pieces="2", hs=PHONE), line("1200.00", "NZD", no=2, hs=PHONE))
-    found = known(landed(parcel("NZ", *lines), date(2026, 1, 1), DESTINATIONS, None))
+    found = known(landed_cost(parcel("NZ", *lines), date(2026, 1, 1), DESTINATIONS, None))
     by_whom = {
         owed.collector: (str(owed.amount), owed.lines)
         for owed in found.charges
@@ -506,7 +510,7 @@ def test_de_minimis_ended_for_china_first() -> None:
     day = date(2025, 5, 2)
     assert str(known(to("US", "800.00", day, origin="VN")).total) == "800.00"
     mixed = parcel("US", line("100.00", "USD"), line("100.00", "USD", no=2, origin="VN"))
-    charges = known(landed(mixed, day, DESTINATIONS, None)).charges
+    charges = known(landed_cost(mixed, day, DESTINATIONS, None)).charges
     assert {(owed.kind, owed.lines, str(owed.amount)) for owed in charges if owed.amount.minor} == {
         ("duty", (1,), "24.00"), ("surcharge", (1,), "20.00"), ("surcharge", (1,), "125.00"),
     }  # fmt: skip
@@ -544,14 +548,14 @@ def test_over_de_minimis_china_owed_what_spring_2025_decreed(
 
 def test_what_leaves_in_bulk_and_a_code_without_subheading_are_refused() -> None:
     bulk = replace(parcel("DE", line("100.00", "EUR")), mode="9810")
-    assert unknown(landed(bulk, JULY, DESTINATIONS, None)).code == "mode_not_covered"
+    assert unknown(landed_cost(bulk, JULY, DESTINATIONS, None)).code == "mode_not_covered"
     assert unknown(to("DE", "100.00", JULY, hs="6109")).code == "subheading_missing"
     assert sums(to("DE", "100.00", date(2025, 5, 1), hs="6109"))[1] == "19.00"
 
 
 def test_goods_worth_nothing_carry_their_freight() -> None:
     found = known(
-        landed(
+        landed_cost(
             parcel("GB", line("0", "GBP"), line("0", "GBP", no=2), freight="5.00"),
             JULY,
             DESTINATIONS,
@@ -645,7 +649,7 @@ def test_a_list_or_a_duty_by_a_countrys_own_digits_is_not_guessed_from_the_expor
     on = date(2025, 5, 5)
 
     def asked(hs: str) -> Landed | UnknownCost:
-        return landed(
+        return landed_cost(
             parcel("US", line("500.00", "USD", hs=hs, duty="0")), on, [strict], RULES.exchange.rates
         )
 
@@ -659,7 +663,7 @@ def test_a_list_or_a_duty_by_a_countrys_own_digits_is_not_guessed_from_the_expor
     dearer = us.model_copy(update={"tariff": rows})
     dearer._lists = us._lists
     six = parcel("US", line("500.00", "USD", hs="610910", origin="VN"))
-    refused = unknown(landed(six, date(2026, 7, 24), [dearer], RULES.exchange.rates))
+    refused = unknown(landed_cost(six, date(2026, 7, 24), [dearer], RULES.exchange.rates))
     assert "it owes 16.5 % as HS 610910 or 50 % as HS 61091000" in refused.reason
 
 
@@ -769,7 +773,7 @@ def test_excise_goods_and_strange_channels_are_refused() -> None:
 
 def test_amounts_of_another_currency_are_crossed_at_the_days_rate() -> None:
     asked = parcel("DE", line("100.00", "USD"), freight="10.00", channel="ioss")
-    found = known(landed(asked, date(2026, 11, 5), DESTINATIONS, RULES.exchange.rates))
+    found = known(landed_cost(asked, date(2026, 11, 5), DESTINATIONS, RULES.exchange.rates))
     # 667.6073 / 749.9900 = 0.890155…
     assert (str(found.value), str(found.freight)) == ("89.02", "8.90")
     assert {"rates-cny/USD/2026-11-01", "rates-cny/EUR/2026-11-01"} <= {
@@ -779,16 +783,16 @@ def test_amounts_of_another_currency_are_crossed_at_the_days_rate() -> None:
 
 def test_a_currency_without_a_rate_asks_for_one() -> None:
     asked = parcel("DE", line("1000", "INR"))
-    refused = unknown(landed(asked, JULY, DESTINATIONS, RULES.exchange.rates))
+    refused = unknown(landed_cost(asked, JULY, DESTINATIONS, RULES.exchange.rates))
     assert (refused.code, "--rate INR=" in refused.ask) == ("rate_missing", True)
     assert known(
-        landed(asked, JULY, DESTINATIONS, None, {"INR": Decimal("0.01")})
+        landed_cost(asked, JULY, DESTINATIONS, None, {"INR": Decimal("0.01")})
     ).value == Money.of("10.00", "EUR")
 
 
 def test_currencies_without_decimals_keep_their_scale() -> None:
     found = known(
-        landed(
+        landed_cost(
             parcel("DE", line("10000", "JPY")), JULY, DESTINATIONS, None, {"JPY": Decimal("0.0060")}
         )
     )
@@ -831,12 +835,14 @@ def test_landed_cost_never_falls_when_the_price_rises(
 def test_the_order_of_lines_changes_nothing(goods: list[tuple[str, str]], country: str) -> None:
     currency = EURO.get(country, "EUR")
     lines = [line(total, currency, hs=hs, no=i) for i, (total, hs) in enumerate(goods, 1)]
-    found = known(landed(parcel(country, *lines, freight="7.77"), JULY, DESTINATIONS, None))
+    found = known(landed_cost(parcel(country, *lines, freight="7.77"), JULY, DESTINATIONS, None))
     straight = [
         line(t, currency, hs=hs, no=i)
         for i, (t, hs) in enumerate([("10.01", TEE), ("20.02", PHONE), ("33.33", JUMPER)], 1)
     ]
     assert (
         found.total
-        == known(landed(parcel(country, *straight, freight="7.77"), JULY, DESTINATIONS, None)).total
+        == known(
+            landed_cost(parcel(country, *straight, freight="7.77"), JULY, DESTINATIONS, None)
+        ).total
     )

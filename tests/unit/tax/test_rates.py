@@ -19,7 +19,7 @@ from services.tax.landed.files import load_rates
 from services.tax.rulebook.ecb import Missing, Month, day_for, next_periods, rates_day
 from services.tax.rulebook.ecb_files import NotRates, read_quotes
 from services.tax.rulebook.files import RULES, load
-from services.tax.rulebook.rate_files import imported
+from services.tax.rulebook.rate_files import import_rates
 
 WIDE = "Date,USD,JPY,CYP,CNY,RON,\n"
 DECEMBER = "2026-11-18,1.16,170.1,N/A,7.25,5.1,\n"
@@ -312,7 +312,7 @@ def test_days_that_are_yet_to_come_are_said(tmp_path: Path, folder: Path) -> Non
     row = "2098-11-19,1.16,170.1,N/A,7.25,5.1,\n"
     result = run(bank(tmp_path, WIDE + row), "--rules", str(folder))
     assert (result.exit_code, "eurofxref-hist.csv has every day" in result.stderr) == (1, True)
-    found = imported(folder, WIDE + DECEMBER)
+    found = import_rates(folder, WIDE + DECEMBER)
     assert found.future_days(date(2026, 11, 17)) == [date(2026, 11, 18)]
     assert found.future_days(date(2026, 11, 18)) == []
 
