@@ -6,6 +6,10 @@ INSTALLED := $(VENV)/.installed
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
 	--no-emit-trusted-host --no-emit-find-links --no-emit-options --resolver=backtracking
 
+# What starts neither broker nor database runs on every core; the rest shares one of each and runs after it, in one process.
+ALONE := tests/unit tests/contract tests/simulation
+PARALLEL = $(BIN)/python -m pytest -q -n auto --dist worksteal
+
 COMPOSE := docker compose -f docker-compose.yml $(if $(filter 3,$(BROKERS)),-f docker-compose.three-brokers.yml) \
 	$(if $(TLS),-f docker-compose.tls.yml)
 
@@ -32,18 +36,18 @@ demo: preflight jars ## the whole way of 300 orders of every kind, on real Kafka
 	@$(BIN)/crossborder demo
 
 test: preflight jars ## the whole suite, against the same real Kafka and PostgreSQL
-	@$(BIN)/python -m pytest -q
+	@$(PARALLEL) $(ALONE); status=$$?; \
+	$(BIN)/python -m pytest -q tests $(ALONE:%=--ignore=%) && exit $$status
 
 quick: preflight $(INSTALLED) ## while working: unit, contract and simulation tests in short, on every core, in a minute
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" --hypothesis-profile quick \
-		tests/unit tests/contract tests/simulation
+	@$(PARALLEL) -m "not slow" --hypothesis-profile quick $(ALONE)
 
 check: preflight $(INSTALLED) ## lint, format, types, imports, tidiness
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py
+	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py tests/unit/test_structure.py
 
 lock: $(INSTALLED) ## resolve the requirements anew
 	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) -o requirements.txt pyproject.toml
