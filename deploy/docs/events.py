@@ -15,7 +15,7 @@ from services.customs import handlers as customs_handlers
 from services.customs import waybill
 from services.orders import handlers as orders_handlers
 from services.orders.intake import submission
-from services.orders.intake.decoding import REASONS
+from services.orders.intake.commands import REASONS
 from services.payments import handlers as payments_handlers
 from services.tax import handlers as tax_handlers
 from shared import topics

@@ -10,10 +10,10 @@ from typing import Any, Final
 from services.customs.consolidation import domain as consolidation
 from services.customs.consolidation import summary_declaration
 from services.customs.domain import declaration
-from services.orders.domain import decisions as orders
 from services.orders.domain import external_states
-from services.payments.customs_debt import domain as customs_debt
-from services.payments.domain import payment
+from services.orders.domain import stages as orders
+from services.payments.customs_debt import tax_due
+from services.payments.domain import payment_states
 from services.tax.bills import domain as bills
 from services.tax.domain import case
 from shared.transitions import Transitions
@@ -45,8 +45,8 @@ class Machine:
 MACHINES: Final = (
     Machine(
         "An order",
-        "services/orders/domain/decisions.py",
-        "`STAGE`, folded by `follow`. An order begins placed, refused at intake (rejected at "
+        "services/orders/domain/stages.py",
+        "`STAGE`, applied by `emit`. An order begins placed, refused at intake (rejected at "
         "once), or as a cancellation that "
         "waits for it. Fulfilled is an end unless the goods come back.",
         orders.STAGE,
@@ -76,19 +76,19 @@ MACHINES: Final = (
     ),
     Machine(
         "A payment while its order stands",
-        "services/payments/domain/payment.py",
-        "`PAYMENT`, folded by `follow`. The bank's answers (`Authorised`, `Captured` …) are "
+        "services/payments/domain/payment_states.py",
+        "`PAYMENT`, applied by `decide`. The bank's answers (`Authorised`, `Captured` …) are "
         "events as well; "
         "unknown is no answer and changes nothing.",
-        payment.PAYMENT,
+        payment_states.PAYMENT,
         ("unasked",),
         ("settled", "declined", "voided"),
     ),
     Machine(
         "A payment once its order is being undone",
-        "services/payments/domain/payment.py",
+        "services/payments/domain/payment_states.py",
         "`UNWINDING`. An answer still under way is waited for, then let go or refunded.",
-        payment.UNWINDING,
+        payment_states.UNWINDING,
         (),
         ("voided", "refunded"),
     ),
@@ -114,10 +114,10 @@ MACHINES: Final = (
     ),
     Machine(
         "The payment of a tax bill",
-        "services/payments/customs_debt/domain.py",
-        "`DUE`. TaxBillSettled makes it; `Transferred` is the bank's word on the payment of a "
+        "services/payments/customs_debt/tax_due.py",
+        "`TAX_DUE`. TaxBillSettled makes it; `Transferred` is the bank's word on the payment of a "
         "whole payment book.",
-        customs_debt.TAX_DUE,
+        tax_due.TAX_DUE,
         ("settled",),
         ("paid", "restored"),
     ),

@@ -186,7 +186,7 @@ def _require_small(value: bytes, where: str) -> None:
 def _of_json(value: bytes, where: str) -> Submission:
     import orjson
 
-    from services.orders.intake.decoding import JSON_BYTES_MAX
+    from services.orders.intake.strict_json import JSON_BYTES_MAX
     from shared.identity import order_id_of
     from shared.texts import TWICE, has_name_twice, identifier
 

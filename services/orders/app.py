@@ -1,4 +1,4 @@
-"""Runs the orders service."""
+"""The orders service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from shared.settings import Settings
 
 
 async def wire(settings: Settings, _pool: Any) -> Wiring:
-    """The orders service of these settings."""
     begin()
     sealing = Sealing.from_dir(settings.keys_dir)
     return Wiring(

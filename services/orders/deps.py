@@ -9,7 +9,6 @@ from shared.sealing import Sealing
 
 @dataclass(frozen=True)
 class Deps:
-    """What the app wires in."""
-
     sealing: Sealing
     probe_platform: str = ""
+    """Platform code of synthetic orders; empty if there are none."""

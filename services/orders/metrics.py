@@ -1,4 +1,4 @@
-"""The metrics of orders: known labels begin at 0, counts follow the commit, gauges read the tables."""
+"""The metrics of orders: known labels start at 0, gauges read the tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from shared.database import Connection
 
 
 def begin() -> None:
-    """Make the children that are known beforehand, at 0."""
     corridors = (*metrics.CORRIDORS, metrics.OTHER)
     metrics.ORDERS.begin(Stage, corridors)
     metrics.STAGE_SECONDS.begin(metrics.STAGES, corridors)
@@ -18,11 +17,10 @@ def begin() -> None:
 
 
 async def measure(conn: Connection) -> None:
-    """Set the gauges of open orders; a state without any reads 0."""
-    found = {
+    by_state = {
         state: (count, oldest.timestamp()) for state, count, oldest in await store.count_open(conn)
     }
     for state in metrics.OPEN_STATES:
-        count, oldest = found.get(state, (0, 0.0))
+        count, oldest = by_state.get(state, (0, 0.0))
         metrics.ORDERS_OPEN.labels(state).set(count)
         metrics.OLDEST_OPEN.labels(state).set(oldest)

@@ -1,4 +1,4 @@
-"""What the timeline shows of a fact or command: never a person, sealed or not."""
+"""What the timeline shows of an event or command: never a person, sealed or not."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from services.orders.intake.submission import CancelRequested, ReturnRequested
-from shared.events import customs, payments, tax
-from shared.events import orders as said
+from shared.events import customs, orders, payments, tax
 from shared.events.base import Event
 from shared.money import Money
 
@@ -26,20 +25,20 @@ _RECEIPT_FIELDS: Final = ("cop_no", "status", "info", "invt_no")
 _DECLARATION_FIELDS: Final = ("invt_no", "entry_id", "parts")
 _GOODS_BACK_FIELDS: Final = ("invt_no", "return_no", "in_time", "released_on", "back_on")
 
-# What is shown of each fact, by name: a field that is added to a fact stays unseen until it is added here.
+# The shown fields of each event: a new field stays hidden until it is added here.
 SHOWN: Final[dict[type[Event], tuple[str, ...]]] = {
-    said.OrderPlaced: ("order_no", "direction", "mode", "corridor", "goods_value", "amount_paid"),
-    said.OrderRejected: ("faults",),
-    said.OrderResubmitted: ("verdict",),
-    said.WithdrawalAsked: ("reason", "lines"),
-    said.OrderUnwinding: ("towards", "faults"),
-    said.ReturnAccepted: ("return_no", "in_time", "whole"),
-    said.OrderFulfilled: ("amount_paid",),
-    said.OrderCancelled: ("reason",),
-    said.OrderPartlyReturned: _RETURN_FIELDS,
-    said.OrderReturned: _RETURN_FIELDS,
-    said.CancellationRefused: ("state",),
-    said.CancellationAwaitsOrder: (),
+    orders.OrderPlaced: ("order_no", "direction", "mode", "corridor", "goods_value", "amount_paid"),
+    orders.OrderRejected: ("faults",),
+    orders.OrderResubmitted: ("verdict",),
+    orders.WithdrawalAsked: ("reason", "lines"),
+    orders.OrderUnwinding: ("towards", "faults"),
+    orders.ReturnAccepted: ("return_no", "in_time", "whole"),
+    orders.OrderFulfilled: ("amount_paid",),
+    orders.OrderCancelled: ("reason",),
+    orders.OrderPartlyReturned: _RETURN_FIELDS,
+    orders.OrderReturned: _RETURN_FIELDS,
+    orders.CancellationRefused: ("state",),
+    orders.CancellationAwaitsOrder: (),
     payments.PaymentCaptured: ("amount", "payment_no", "enterprise_code"),
     payments.PaymentDeclined: ("code", "reason"),
     payments.PaymentVoided: (),
@@ -87,16 +86,15 @@ SHOWN: Final[dict[type[Event], tuple[str, ...]]] = {
 }
 
 
-def summary(heard: Event | CancelRequested | ReturnRequested) -> dict[str, Any]:
-    """The fact's own words for people to read, as JSON values; a command's is its reason."""
-    if isinstance(heard, CancelRequested | ReturnRequested):
-        return {"reason": heard.reason}
-    shown = ((name, getattr(heard, name)) for name in SHOWN.get(type(heard), ()))
+def summary(trigger: Event | CancelRequested | ReturnRequested) -> dict[str, Any]:
+    if isinstance(trigger, CancelRequested | ReturnRequested):
+        return {"reason": trigger.reason}
+    shown = ((name, getattr(trigger, name)) for name in SHOWN.get(type(trigger), ()))
     return {name: _plain(value) for name, value in shown if value is not None}
 
 
 def _plain(value: Any) -> Any:
-    """A JSON value; by hand, since a timeline line is written for every fact and a model's own dump takes ten times as long."""
+    """Return a JSON value; a model's own dump takes ten times as long, for every event."""
     if isinstance(value, Money):
         return {"amount": str(value), "currency": value.currency}
     if isinstance(value, tuple):

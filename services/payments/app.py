@@ -1,4 +1,4 @@
-"""Settings and wiring of payments."""
+"""The payments service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.payments.bank_commands.sender import BankSender
 from services.payments.cases import KINDS
 from services.payments.customs_debt import deposit
 from services.payments.deps import Deps
-from services.payments.gateway import HttpBank
+from services.payments.http_bank import HttpBank
 from services.payments.invariants import INVARIANTS
 from services.payments.metrics import begin, measure, observe
 from shared import topics
@@ -23,24 +23,30 @@ GUARANTEE_EVERY_S: Final = 2.0
 
 
 class PaymentsSettings(Settings):
-    """Settings of payments."""
-
     bank_url: str = Field(
         "http://127.0.0.1:8110", pattern="^https?://", description="where the bank answers"
     )
 
 
 async def wire(settings: PaymentsSettings, pool: Any) -> Wiring:
-    """Put payments together."""
     sealing = Sealing.from_dir(settings.keys_dir)
     bank = HttpBank(settings.bank_url)
     begin()
     return Wiring(
-        name="payments", topic=topics.PAYMENTS, subscriptions=handlers.SUBSCRIPTIONS, deps=Deps(), sealing=sealing,
-        observe=observe, send=BankSender(bank, sealing, pool).perform, record_replies=handlers.handle_replies,
-        closing=(bank.close,), gauges=measure, timers=(Timer("guarantee", GUARANTEE_EVERY_S, deposit.reconcile),),
-        invariants=INVARIANTS, case_kinds=KINDS,
-    )  # fmt: skip
+        name="payments",
+        topic=topics.PAYMENTS,
+        subscriptions=handlers.SUBSCRIPTIONS,
+        deps=Deps(),
+        sealing=sealing,
+        observe=observe,
+        send=BankSender(bank, sealing, pool).send,
+        record_replies=handlers.handle_replies,
+        closing=(bank.close,),
+        gauges=measure,
+        timers=(Timer("guarantee", GUARANTEE_EVERY_S, deposit.reconcile),),
+        invariants=INVARIANTS,
+        case_kinds=KINDS,
+    )
 
 
 if __name__ == "__main__":

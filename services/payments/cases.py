@@ -1,4 +1,4 @@
-"""The kinds of case that payments can open: what no rule settles with the bank, and what a person does about it."""
+"""The kinds of case that payments opens, and what a person does about each."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ UNANSWERED: Final = "unanswered"
 
 _SETTLE: Final = "`crossborder payments cases settle NO VERDICT --note WHY`"
 KINDS: Final[Kinds] = {
-    ANOTHER_PAYMENT: f"Ask the bank why it answered with another payment, and what it did for this one; then {_SETTLE}.",
+    ANOTHER_PAYMENT: "Ask the bank why it answered with another payment, "
+    f"and what it did for this one; then {_SETTLE}.",
     ANOTHER_CURRENCY: f"Ask the bank which currency it moved, and have it mended; then {_SETTLE}.",
-    ANOTHER_AMOUNT: f"Ask the bank how much it moved, and have it mend what is wrong; then {_SETTLE}.",
-    IMPOSSIBLE: f"Ask the bank what became of it: its answers contradict each other; then {_SETTLE}.",
+    ANOTHER_AMOUNT: "Ask the bank how much it moved, and have it mend what is wrong; "
+    f"then {_SETTLE}.",
+    IMPOSSIBLE: "Ask the bank what became of it: its answers contradict each other; "
+    f"then {_SETTLE}.",
     REFUSED: f"Ask the bank what hinders it, and mend it, or pay another way; then {_SETTLE}.",
-    REFUNDED_ELSEWHERE: f"Find the refund made at the bank's own desk; then {_SETTLE}, VERDICT `done` with its number and amount.",
+    REFUNDED_ELSEWHERE: "Find the refund made at the bank's own desk; "
+    f"then {_SETTLE}, VERDICT `done` with its number and amount.",
     POISON: f"Ask the bank why it fails on this instruction alone; then {_SETTLE}.",
-    UNANSWERED: f"Ask the bank what became of it: it is silent on this for a quarter of an hour, or on all for a day; then {_SETTLE}.",
+    UNANSWERED: "Ask the bank what became of it: it is silent on this for a quarter of an hour, "
+    f"or on all for a day; then {_SETTLE}.",
 }
 
 CONTRADICTIONS: Final = frozenset(
     {ANOTHER_PAYMENT, ANOTHER_CURRENCY, ANOTHER_AMOUNT, IMPOSSIBLE, REFUSED, REFUNDED_ELSEWHERE}
 )
-"""The bank says what cannot be, or refuses what it owes: counted as a conflict, once for each case."""
+"""The bank contradicts itself or refuses what it owes; each case counts as one conflict."""
 ANSWER_ENDS: Final = frozenset({REFUSED, REFUNDED_ELSEWHERE, POISON, UNANSWERED})
-"""The answer, when it comes, is all that these wait for."""
+"""Cases that a later answer of the bank closes."""

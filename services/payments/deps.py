@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.payments.customs_debt.deposit_policy import DepositPolicy, load
-from shared.clock import BEIJING, utc_now
+from shared.clock import beijing_date, utc_now
 from shared.money import Money
 
 
 @dataclass(frozen=True)
 class Deps:
-    """What payments is wired with: the policy of the deposit, and the time."""
-
     deposits: DepositPolicy = field(default_factory=load)
     now: Callable[[], datetime] = utc_now
 
     @property
     def deposit(self) -> Money:
-        """The deposit that the policy wants today, Beijing time."""
-        return self.deposits.on(self.now().astimezone(BEIJING).date())
+        """The deposit that the policy demands today, Beijing time."""
+        return self.deposits.on(beijing_date(self.now()))

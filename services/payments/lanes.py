@@ -1,4 +1,4 @@
-"""A lane to the bank: its own connections for one kind of operation, and a pause when the bank fails or asks for one."""
+"""A lane to the bank: connections for one kind of operation, and pauses when the bank fails."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from shared import metrics
 log = structlog.get_logger(__name__)
 
 CONNECTIONS_MAX: Final = 8
-"""Of one lane: however slow its calls are, the other lanes have theirs."""
+"""Connections of one lane: slow calls of one lane leave the other lanes theirs."""
 RESPONSE_BYTES_MAX: Final = 4 * 1024 * 1024
-"""An answer to 200 items has a tenth of this."""
+"""Ten times the size of a response to 200 items."""
 PAUSE_MAX_S: Final = 600.0
-"""A bank that asks for a longer pause is asked again after this."""
+"""The longest pause, in seconds, even if the bank asks for more."""
 FAILURES_MAX: Final = 5
 _NOT_US: Final = frozenset({401, 403, 407})
 BREAK_MIN_S: Final = 0.5
@@ -36,14 +36,13 @@ Dice = Callable[[], float]
 
 @lru_cache(maxsize=1)
 def _tls() -> ssl.SSLContext:
-    """Whom the lanes trust, read once for all of them."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 class BankUnreachable(Exception):
-    """The bank was not reached, or not in time: what became of it is unknown.
+    """The bank was not reached in time: the result of the request is unknown.
 
-    `may_be_an_item`: the request may have arrived, and one item of it may be what the bank cannot bear.
+    `may_be_an_item`: the request may have arrived, and one of its items may make the bank fail.
     """
 
     def __init__(self, outcome: str, *, may_be_an_item: bool = False) -> None:
@@ -53,7 +52,7 @@ class BankUnreachable(Exception):
 
 
 class UnusableResponse(Exception):
-    """The bank answered what nobody can use: an HTTP error, or a body that is none of its answers."""
+    """The bank responded with an HTTP error, or with a body that cannot be read."""
 
     def __init__(self, outcome: str, status: int | None = None) -> None:
         super().__init__(outcome)
@@ -62,7 +61,7 @@ class UnusableResponse(Exception):
 
 
 class Breaker:
-    """How long a lane pauses: as the bank asks, or, after five failures in a row, twice as long each time."""
+    """Pauses a lane: as long as the bank asks, or doubling after FAILURES_MAX failures in a row."""
 
     def __init__(self, dice: Dice = random.random) -> None:
         self._dice = dice
@@ -70,7 +69,7 @@ class Breaker:
         self._until = 0.0
 
     def wait_s(self, now: float) -> float:
-        """Seconds until the lane may be used; 0 if it may be now."""
+        """Return seconds until the lane may be used; 0: now."""
         return max(0.0, self._until - now)
 
     def answered(self) -> None:
@@ -85,12 +84,14 @@ class Breaker:
             )
 
     def asked_to_wait(self, now: float, pause_s: float) -> None:
-        """Never shorter than the bank asked for, up to ten minutes; a little longer, so that not all come back at once."""
+        """Pause as long as the bank asks, at most PAUSE_MAX_S, plus jitter against a common
+        return."""
         self._until = max(self._until, now + min(pause_s, PAUSE_MAX_S) * (1 + 0.1 * self._dice()))
 
 
 def pause_of(retry_after: str | None, now: datetime) -> float | None:
-    """Seconds a `Retry-After` header asks for (RFC 9110, 10.2.3: seconds or a date); None where it says nothing."""
+    """Return the seconds of a `Retry-After` header (RFC 9110, 10.2.3: seconds or a date); or
+    None."""
     if retry_after is None:
         return None
     text = retry_after.strip()
@@ -105,28 +106,31 @@ def pause_of(retry_after: str | None, now: datetime) -> float | None:
 
 
 class Lane:
-    """The way to the bank for one kind of operation."""
+    """The connections to the bank for one kind of operation."""
 
     def __init__(self, url: str, *, timeout_s: float, breaker: Breaker | None = None) -> None:
         self._timeout_s = timeout_s
         self._breaker = breaker or Breaker()
         self.client = httpx.AsyncClient(
-            base_url=url, timeout=httpx.Timeout(timeout_s, pool=4 * timeout_s),
+            base_url=url,
+            timeout=httpx.Timeout(timeout_s, pool=4 * timeout_s),
             headers={"content-type": "application/json", "accept-encoding": "identity"},
-            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
-            trust_env=False,  # no proxy that happens to stand in the environment may see a payment
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX
+            ),
+            trust_env=False,  # no proxy of the environment may see a payment
             verify=_tls(),
-        )  # fmt: skip
+        )
 
     def wait_s(self) -> float:
-        """Seconds until this lane may be used; 0 if it may be now."""
+        """Return seconds until the lane may be used; 0: now."""
         return self._breaker.wait_s(time.monotonic())
 
     async def close(self) -> None:
         await self.client.aclose()
 
     async def post(self, path: str, operation: str, document: Any) -> list[Any]:
-        """The items of the bank's answer. Raises Unheard, or Broken."""
+        """Return the items of the response. Raises BankUnreachable and UnusableResponse."""
         if self.wait_s():
             raise BankUnreachable("paused")
         started = time.perf_counter()
@@ -151,14 +155,14 @@ class Lane:
 
     async def _items(self, path: str, body: bytes) -> list[Any]:
         try:
-            # A bank that sends a byte now and then is not waited for longer than one that sends none.
+            # Bound the whole response: a bank that sends a byte now and then would take for ever.
             async with asyncio.timeout(4 * self._timeout_s):
                 raw = await self._read(path, body)
         except (httpx.TimeoutException, TimeoutError):
             self._breaker.failed(time.monotonic())
             raise BankUnreachable("timeout", may_be_an_item=True) from None
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.DecodingError):
-            # The request arrived and the line was cut: it may be this very request that the bank cannot bear.
+            # The request arrived and the connection broke: the request itself may be the cause.
             raise UnusableResponse("unreachable") from None
         except (httpx.HTTPError, httpx.InvalidURL):
             self._breaker.failed(time.monotonic())
@@ -171,15 +175,15 @@ class Lane:
             raise UnusableResponse("unreadable")
         return items
 
-    async def _read(self, path: str, body: bytes) -> bytes:
-        async with self.client.stream("POST", path, content=body) as response:
+    async def _read(self, path: str, request: bytes) -> bytes:
+        async with self.client.stream("POST", path, content=request) as response:
             self._judge(response)
-            found = bytearray()
+            body = bytearray()
             async for piece in response.aiter_raw():
-                found += piece
-                if len(found) > RESPONSE_BYTES_MAX:
+                body += piece
+                if len(body) > RESPONSE_BYTES_MAX:
                     raise UnusableResponse("unreadable", response.status_code)
-            return bytes(found)
+            return bytes(body)
 
     def _judge(self, response: httpx.Response) -> None:
         status, now = response.status_code, time.monotonic()
@@ -191,7 +195,7 @@ class Lane:
                 self._breaker.asked_to_wait(now, pause_s)
             raise BankUnreachable("busy", may_be_an_item=status == 503 and pause_s is None)
         if status in _NOT_US:
-            # Our own key is refused, which is no order's fault, or a filter before the bank forbids one item.
+            # The bank refuses our credentials, or a filter before it forbids one item.
             self._breaker.failed(now)
             raise BankUnreachable("forbidden", may_be_an_item=True)
         if status in {502, 504}:
@@ -200,5 +204,5 @@ class Lane:
         if not 200 <= status < 300:
             raise UnusableResponse("error", status)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
-            # Nobody asked for a compressed answer, and a small one may unpack to more than there is memory.
+            # A compressed response was not asked for; a small one may expand beyond the memory.
             raise UnusableResponse("unreadable", status)

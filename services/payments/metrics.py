@@ -1,4 +1,5 @@
-"""The metrics of payments: known labels begin at 0, counts follow the commit, gauges read the tables."""
+"""The metrics of payments: known labels start at 0, counts follow the commit, gauges read the
+tables."""
 
 from __future__ import annotations
 
@@ -25,17 +26,19 @@ COMMAND_KINDS: Final = ("authorise", "capture", "void", "refund", "refund_tax", 
 
 
 OUTCOMES: Final[dict[type, str]] = {
-    PaymentCaptured: "captured", PaymentDeclined: "declined", PaymentVoided: "voided", PaymentRefunded: "refunded",
+    PaymentCaptured: "captured",
+    PaymentDeclined: "declined",
+    PaymentVoided: "voided",
+    PaymentRefunded: "refunded",
     MerchantSettled: "settled",
-}  # fmt: skip
+}
 
 
-def observe(facts: Sequence[EmittedEvent]) -> None:
-    """Count payments and the money that moved at the bank, once it is committed."""
-    for announced in facts:
-        if outcome := OUTCOMES.get(type(announced.event)):
+def observe(events: Sequence[EmittedEvent]) -> None:
+    for emitted in events:
+        if outcome := OUTCOMES.get(type(emitted.event)):
             metrics.PAYMENTS.labels(outcome).inc()
-        match announced.event:
+        match emitted.event:
             case PaymentCaptured(amount=amount):
                 _count(amount, "captured")
             case PaymentRefunded(amount=amount) | ReturnRefunded(amount=amount):
@@ -49,7 +52,6 @@ def _count(amount: Money, outcome: str) -> None:
 
 
 def begin() -> None:
-    """Make the children that are known beforehand, at 0."""
     operations = metrics.OPERATIONS["bank"]
     metrics.PARTY_CALLS.begin(("bank",), operations, metrics.CALL_OUTCOMES)
     metrics.PARTY_SECONDS.begin(("bank",), operations)
@@ -68,10 +70,9 @@ def begin() -> None:
 
 
 async def measure(conn: Connection) -> None:
-    """Set the gauges of the books, of the deposit, and of what the bank owes an answer."""
     await deposit.gauges(conn)
-    asked, oldest = await store.count_unanswered(conn)
-    metrics.PARTY_PENDING.labels("bank").set(asked)
+    pending, oldest = await store.count_unanswered(conn)
+    metrics.PARTY_PENDING.labels("bank").set(pending)
     metrics.PARTY_PENDING_OLDEST.labels("bank").set(oldest.timestamp() if oldest else 0)
     sums: Counter[str] = Counter()
     for account, currency, minor in await store.balances(conn):

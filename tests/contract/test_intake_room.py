@@ -24,9 +24,11 @@ from services.customs.domain.declaration import Declaration
 from services.customs.domain.returns import Return
 from services.customs.gateway import Authority
 from services.orders.intake.decoding import read_submission
+from services.orders.intake.goods_rules import LINES_MAX
 from services.orders.intake.persons import persons_of, seal_persons
-from services.orders.intake.submission import Submission, Submitted, order_placed
-from services.orders.intake.validation import LINES_MAX, validate
+from services.orders.intake.placed_order import order_placed
+from services.orders.intake.submission import Submission, Submitted
+from services.orders.intake.validation import validate
 from shared.envelope import Record
 from shared.errors import Unprocessable
 from shared.money import Money

@@ -19,7 +19,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from deploy.samples import submission
 from services.cli import topic_reader
-from services.orders.intake.decoding import JSON_BYTES_MAX
+from services.orders.intake.strict_json import JSON_BYTES_MAX
 from shared.envelope import Record
 from shared.topics import MESSAGE_BYTES_MAX, SUBMISSIONS, dead_letters_of
 from tests.e2e.conftest import Running

@@ -14,8 +14,8 @@ import aiohttp
 from deploy.prober import ProbeSettings, once
 from deploy.synthetic_order import NOBODY, SyntheticOrder
 from services.cli import topic_reader
-from services.orders.domain.sales import totals_of
-from services.orders.intake.submission import PROBE
+from services.orders.domain.sales_results import totals_of
+from services.orders.intake.placed_order import PROBE
 from shared.topics import SALES
 from tests.e2e.conftest import Running
 

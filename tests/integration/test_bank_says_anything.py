@@ -23,7 +23,7 @@ from services.payments.bank_commands.sender import BankSender
 from services.payments.bank_commands.settlement import Verdict, settle
 from services.payments.bank_commands.store import key_of
 from services.payments.domain.bank import Refund
-from services.payments.gateway import HttpBank
+from services.payments.http_bank import HttpBank
 from shared import cases
 from shared.cases import StoredCase
 from shared.effect_runner import EffectRunner
@@ -68,7 +68,7 @@ async def bank_that(
     await web.TCPSite(server, "127.0.0.1", 0).start()
     http = HttpBank(f"http://127.0.0.1:{server.addresses[0][1]}", timeout_s=timeout_s)
     yield EffectRunner(
-        "payments", rig.pool, None, BankSender(http, rig.sealing, rig.pool).perform, handlers.handle_replies, rig._finish, lambda _o: None,
+        "payments", rig.pool, None, BankSender(http, rig.sealing, rig.pool).send, handlers.handle_replies, rig._finish, lambda _o: None,
         sealing=rig.sealing,
     )  # fmt: skip
     await http.close()
@@ -360,7 +360,7 @@ async def test_two_claimants_of_one_refusal_begin_one_attempt(rig: Rig) -> None:
         await now_due(rig)
         effects = await rig.runner()._claim()
         teller = BankSender(rig.http, rig.sealing, rig.pool)
-        await asyncio.gather(*(teller.perform("refund", effects) for _ in range(4)))
+        await asyncio.gather(*(teller.send("refund", effects) for _ in range(4)))
     async with rig.pool.acquire() as conn:
         assert await conn.fetchval("SELECT array_agg(state ORDER BY number) FROM bank_attempt") == [
             "refused",

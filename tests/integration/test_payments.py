@@ -20,10 +20,12 @@ from sandbox.bank.party import Bank as SandboxBank
 from services.cli.connect import RunningStack
 from services.cli.verify import reconciliation
 from services.payments import handlers, metrics, store
-from services.payments.bank_commands.sender import PAYER_FIELD, BankSender
+from services.payments.bank_commands.items import PAYER_FIELD
+from services.payments.bank_commands.sender import BankSender
 from services.payments.domain.bank import Authorise
-from services.payments.domain.payment import PAYMENT, Payment, PaymentState
-from services.payments.gateway import HttpBank
+from services.payments.domain.payment import Payment
+from services.payments.domain.payment_states import PAYMENT, PaymentState
+from services.payments.http_bank import HttpBank
 from services.payments.invariants import INVARIANTS
 from shared import topics
 from shared.clock import utc_now
@@ -89,7 +91,7 @@ class Rig:
 
     def runner(self, points: Failpoints | None = None) -> EffectRunner:
         return EffectRunner(
-            "payments", self.pool, None, BankSender(self.http, self.sealing, self.pool).perform, handlers.handle_replies,
+            "payments", self.pool, None, BankSender(self.http, self.sealing, self.pool).send, handlers.handle_replies,
             self._finish, lambda outcome: self.counted.extend(outcome.facts), sealing=self.sealing,
             failpoints=points,
         )  # fmt: skip

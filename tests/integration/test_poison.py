@@ -13,7 +13,7 @@ from aiohttp import web
 
 from services.payments import gateway
 from services.payments.domain.bank import Authorise
-from services.payments.domain.payment import PaymentState
+from services.payments.domain.payment_states import PaymentState
 from shared.identity import uuid5
 from tests.integration.test_bank_says_anything import ask, bank_that, now_due, open_cases
 from tests.integration.test_payments import Rig, rig

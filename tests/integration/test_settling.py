@@ -18,10 +18,10 @@ from services.cli.payments.app import settle_case
 from services.payments.bank_commands.settlement import VERDICTS, NotSettled, Verdict, settle
 from services.payments.cases import KINDS
 from services.payments.customs_debt import store as debt_store
-from services.payments.customs_debt.domain import TaxDue, TaxDueState
 from services.payments.customs_debt.handlers import outbound
+from services.payments.customs_debt.tax_due import TaxDue, TaxDueState
 from services.payments.domain.bank import RefundTax, Transfer
-from services.payments.domain.payment import PaymentState
+from services.payments.domain.payment_states import PaymentState
 from shared import cases, effect_runner, effects
 from shared.cases import StoredCase
 from shared.money import Money

@@ -19,8 +19,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from deploy.embedded.process import free_port
-from services.orders.domain import sales
-from services.orders.intake.submission import PROBE
+from services.orders.domain import sales_results
+from services.orders.intake.placed_order import PROBE
 from shared import topics
 from shared.clock import utc_now
 from shared.envelope import headers_of
@@ -134,7 +134,7 @@ class Bench:
                 total.verified_minor["CNY"],
                 total.paid_minor["CNY"],
             )
-            for corridor, total in sales.totals_of(self.records).items()
+            for corridor, total in sales_results.totals_of(self.records).items()
         }
 
     async def count(self) -> int:

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiokafka import AIOKafkaProducer
 from prometheus_client import REGISTRY
 
-from services.payments.gateway import HttpBank
+from services.payments.http_bank import HttpBank
 from shared import dead_letter_store, inbox, operator_requests, topics, watchdog
 from shared.envelope import Record
 from shared.errors import Unavailable

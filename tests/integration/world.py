@@ -201,7 +201,7 @@ class World:
 
         pool = self.pools["payments"]
         perform = self.wrap_bank(
-            BankSender(DirectBank(self.bank, self.clock), self.sealing, pool).perform
+            BankSender(DirectBank(self.bank, self.clock), self.sealing, pool).send
         )
         return EffectRunner(
             "payments",

@@ -11,11 +11,12 @@ from uuid import UUID
 from services.customs.domain import cancellation, declaration, documents, replies
 from services.customs.domain.declaration import Declaration, DeclarationState
 from services.orders.domain import decisions as orders
-from services.orders.domain.external_states import TaxStatus
-from services.payments.domain import payment
+from services.orders.domain.external_states import Stage, TaxStatus
+from services.orders.domain.order import Order
+from services.payments.domain import decisions
 from services.payments.domain.ledger import JournalEntry, Purpose
 from services.payments.domain.payment import Payment, PaymentDecision
-from services.payments.domain.payment import PaymentState as Paid
+from services.payments.domain.payment_states import PaymentState as Paid
 from services.tax.bills import domain as bills
 from services.tax.domain import batch, case
 from services.tax.domain.batch import BatchDecision
@@ -33,18 +34,14 @@ from shared.transitions import IllegalTransition
 from tests.simulation.sabotage import Sabotage
 
 
-def _ends_without_waiting(order: orders.Order | None, heard: Any) -> Any:
+def _ends_without_waiting(order: Order | None, heard: Any) -> Any:
     """Orders takes the first answer to an unwinding for both."""
-    if (
-        order is not None
-        and order.stage is orders.Stage.UNWINDING
-        and isinstance(heard, PaymentsEvent)
-    ):
+    if order is not None and order.stage is Stage.UNWINDING and isinstance(heard, PaymentsEvent):
         order = replace(order, tax=TaxStatus.VOIDED)
     return orders.decide(order, heard)
 
 
-def _forgets_the_refusal(order: orders.Order | None, heard: Any) -> Any:
+def _forgets_the_refusal(order: Order | None, heard: Any) -> Any:
     """Orders does not start an unwinding when the goods are sent back."""
     if order is not None and type(heard).__name__ == "ReturnShipmentOrdered":
         return order, ()
@@ -55,7 +52,7 @@ def _does_not_wait_for_the_bank(found: Payment | None, heard: Any) -> PaymentDec
     """Payments takes a capture that is under way for one that never was."""
     if found is not None and found.state is Paid.AUTHORISED and isinstance(heard, OrderUnwinding):
         return PaymentDecision(replace(found, unwinding=True))
-    decision = payment.decide(found, heard)
+    decision = decisions.decide(found, heard)
     return (
         replace(decision, asks=())
         if found is not None and found.state is Paid.AUTHORISED and found.unwinding
@@ -65,7 +62,7 @@ def _does_not_wait_for_the_bank(found: Payment | None, heard: Any) -> PaymentDec
 
 def _leaves_the_merchant_its_share(found: Payment | None, heard: Any) -> PaymentDecision:
     """Payments refunds what came back out of nobody's account."""
-    decision = payment.decide(found, heard)
+    decision = decisions.decide(found, heard)
     if isinstance(heard, ReturnAccepted):
         return replace(
             decision,
@@ -76,7 +73,7 @@ def _leaves_the_merchant_its_share(found: Payment | None, heard: Any) -> Payment
 
 def _refunds_the_tax_of_late_goods(found: Payment | None, heard: Any) -> PaymentDecision:
     """Payments gives the withheld tax back though it stays levied."""
-    return payment.decide(
+    return decisions.decide(
         found,
         heard.model_copy(update={"in_time": True}) if isinstance(heard, ReturnAccepted) else heard,
     )
@@ -89,7 +86,7 @@ def _forgets_what_came_back_before(found: Payment | None, heard: Any) -> Payment
             line.model_copy(update={"returned_before": Decimal(0)}) for line in heard.lines
         )
         heard = heard.model_copy(update={"lines": lines})
-    return payment.decide(found, heard)
+    return decisions.decide(found, heard)
 
 
 Cases = Mapping[Any, Any]

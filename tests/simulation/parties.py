@@ -16,7 +16,7 @@ from uuid import UUID
 
 from services.customs.domain.declaration import AuthorityReply as Ruling
 from services.customs.domain.declaration import RequestKind
-from services.orders.domain.decisions import ValidSubmission
+from services.orders.domain.order import ValidSubmission
 from services.payments.domain import bank as said
 from services.payments.domain.bank import BankCommand, BankEvent
 from shared import topics

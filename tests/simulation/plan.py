@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 from uuid import UUID, uuid5
 
-from services.orders.domain.decisions import InvalidSubmission, ValidSubmission
+from services.orders.domain.order import InvalidSubmission, ValidSubmission
 from shared.events.base import Fault
 from shared.events.orders import Direction, Line, OrderPlaced, Party
 from shared.events.persons import SealedConsignee, SealedPerson

@@ -9,10 +9,12 @@ from functools import partial
 from uuid import UUID
 
 from services.customs.domain.declaration import CLEARED, OVER, DeclarationState
-from services.orders.domain.decisions import ENDED, CancelRequested, ReturnRequested, Stage
-from services.payments.customs_debt.domain import TaxDue, TaxDueState
+from services.orders.domain.external_states import Stage
+from services.orders.domain.stages import ENDED
+from services.orders.intake.submission import CancelRequested, ReturnRequested
+from services.payments.customs_debt.tax_due import TaxDue, TaxDueState
 from services.payments.domain.ledger import Account
-from services.payments.domain.payment import PaymentState as Paid
+from services.payments.domain.payment_states import PaymentState as Paid
 from services.tax.bills.domain import BillState
 from services.tax.domain.case import TaxState
 from shared import topics

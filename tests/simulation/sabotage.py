@@ -8,7 +8,7 @@ from typing import Any
 
 from services.customs.domain import cancellation, documents, replies
 from services.orders.domain import decisions as orders
-from services.payments.domain import payment
+from services.payments.domain import decisions as payment_decisions
 from services.tax.bills import domain as bills
 from services.tax.domain import batch
 
@@ -22,7 +22,7 @@ class Sabotage:
     same_key: bool = True
     lease_fence: bool = True
     orders: Callable[..., Any] = orders.decide
-    payments: Callable[..., Any] = payment.decide
+    payments: Callable[..., Any] = payment_decisions.decide
     tax: Callable[..., Any] = batch.decide_all
     collect: Callable[..., Any] = documents.apply_document
     withdraw: Callable[..., Any] = cancellation.apply_withdrawal

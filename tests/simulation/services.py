@@ -10,17 +10,15 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from services.orders.domain.decisions import (
-    CancelRequested,
-    InvalidSubmission,
-    ReturnRequested,
-    ValidSubmission,
-)
+from services.orders.domain.order import InvalidSubmission, ValidSubmission
 from services.orders.handlers import BILL_EVENTS
-from services.payments.customs_debt import domain as customs_debt
-from services.payments.customs_debt import handlers as debt_handlers
-from services.payments.customs_debt.domain import TaxDue, cover
+from services.orders.intake.submission import CancelRequested, ReturnRequested
+from services.payments.customs_debt import tax_due
+from services.payments.customs_debt.allocation import LedgerPosition
+from services.payments.customs_debt.batch import DebtBatch
+from services.payments.customs_debt.cover import cover
 from services.payments.customs_debt.handlers import TAX_FACTS
+from services.payments.customs_debt.tax_due import TaxDue
 from services.payments.domain import ledger
 from services.payments.domain.bank import BankCommand, BankEvent, Transfer, Transferred
 from services.payments.domain.ledger import Account
@@ -165,7 +163,7 @@ class Payments(Service):
         self.balances: Counter[tuple[UUID, str]] = Counter()
         self.moved: Counter[tuple[UUID, str]] = Counter()
         self._booked: set[UUID] = set()
-        self.held: dict[UUID, customs_debt.LedgerPosition] = {}
+        self.held: dict[UUID, LedgerPosition] = {}
 
     def transact(self, fresh: Sequence[Record]) -> None:
         self._follow(
@@ -178,7 +176,7 @@ class Payments(Service):
         self._follow_tax([record for record in fresh if isinstance(record.event, TAX_FACTS)])
 
     def _follow_tax(self, fresh: Sequence[Record]) -> None:
-        """As in taxes.py, by the same folding of a batch."""
+        """As in customs_debt.handlers, by the same batch."""
         told = {
             r.event.order_id for r in fresh if isinstance(r.event, (TaxRestored, TaxBillCorrected))
         }
@@ -190,26 +188,26 @@ class Payments(Service):
         told |= {o for o, payment in self.state.items() if payment.returns} | {
             o for o, held in self.held.items() if held.restored
         }
-        batch = debt_handlers.Folded(
+        batch = DebtBatch(
             dict(self.state),
             dict(self.dues),
-            {o: replace(self.held.get(o, customs_debt.LedgerPosition())) for o in told},
+            {o: self.held.get(o, LedgerPosition()) for o in told},
         )
         for record in fresh:
-            batch.follow(_as_message(record))
+            batch.apply(_as_message(record))
         self.state, self.dues = batch.payments, batch.dues
         entries = self.sabotage.book(batch.entries)
         for debit, credit in zip(entries[::2], entries[1::2], strict=True):
             self._book((debit, credit))
-        for ask, _ in batch.asks:
+        for ask, _ in batch.commands:
             self._instruct(ask)
-        for (payment_id, book, number), amounts in batch.gathered.items():
+        for (payment_id, book, number), amounts in batch.handed_over.items():
             seen, minor = self._gathered.get(payment_id, (0, 0))
             self._gathered[payment_id] = seen + len(amounts), minor + sum(a.minor for a in amounts)
             if self._gathered[payment_id][0] == number:
                 total = Money(self._gathered[payment_id][1], "CNY")
                 self._instruct(Transfer(order_id=payment_id, payment_book=book, amount=total))
-        self._reserve([(o, amount) for o, amount in batch.demands.items() if o not in batch.freed])
+        self._reserve(list(batch.uncovered_demands()))
         self._free(batch.freed)
 
     def _reserve(self, demands: Sequence[tuple[UUID, Money]]) -> None:
@@ -236,7 +234,7 @@ class Payments(Service):
         facts: list[Said] = []
         paid = [due for due in self.dues.values() if due.payment_id == answer.order_id]
         for due in paid:
-            followed = customs_debt.pay(due, answer)
+            followed = tax_due.pay(due, answer)
             self.dues[due.order_id] = followed.due
             for movement in followed.movements:
                 self._book(
@@ -281,18 +279,18 @@ class Payments(Service):
         self.announce(facts)
 
     def _share_out(self, cause: UUID, order_id: UUID) -> None:
-        """As taxes.share_out does after the refund of a return."""
-        folded = debt_handlers.Folded(
+        """As customs_debt.handlers.reallocate does after the refund of a return."""
+        folded = DebtBatch(
             self.state,
             dict(self.dues),
-            {order_id: replace(self.held.get(order_id, customs_debt.LedgerPosition()))},
+            {order_id: self.held.get(order_id, LedgerPosition())},
         )
         if self.sabotage.shares_out:
-            folded.even_out(cause, order_id, None)
+            folded.reallocate(cause, order_id, None)
         self.dues = folded.dues
         for debit, credit in zip(folded.entries[::2], folded.entries[1::2], strict=True):
             self._book((debit, credit))
-        for ask, _ in folded.asks:
+        for ask, _ in folded.commands:
             self._instruct(ask)
 
     def _book(self, entries: Sequence[ledger.JournalEntry]) -> None:
@@ -303,7 +301,10 @@ class Payments(Service):
         self._booked.add(entries[0].txn_id)
         for entry in entries:
             self.balances[entry.order_id, entry.account] += entry.amount_minor
-            self.held.setdefault(entry.order_id, customs_debt.LedgerPosition()).add(entry)
+            held = self.held.get(entry.order_id, LedgerPosition())
+            self.held[entry.order_id] = held.plus(
+                entry.account, entry.amount_minor, entry.purpose, entry.part
+            )
         self.moved[entries[0].order_id, entries[0].purpose] += entries[0].amount_minor
 
     def _audit(self, order_id: UUID) -> None:

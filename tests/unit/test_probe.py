@@ -14,7 +14,8 @@ from deploy.samples.generate import resident_id
 from deploy.synthetic_order import NOBODY, make_submission
 from services.orders.domain import sales
 from services.orders.intake.decoding import read_submission
-from services.orders.intake.submission import PROBE, Submitted, corridor_of
+from services.orders.intake.placed_order import PROBE, corridor_of
+from services.orders.intake.submission import Submitted
 from services.orders.intake.validation import validate
 from shared import metrics
 from shared.clock import BEIJING
@@ -73,5 +74,5 @@ def test_its_buyers_are_nobody_and_none_comes_near_the_yearly_limit_in_a_year_s_
 def test_a_synthetic_order_counts_in_no_window(wire_type: bytes) -> None:
     money = {"amount": "1.00", "currency": "CNY"}
     fact = {"corridor": "US-CN", "currency": "CNY", "goods_value": money, "amount_paid": money}
-    assert sales.read(wire_type, json.dumps(fact).encode()) is not None
-    assert sales.read(wire_type, json.dumps(fact | {"corridor": PROBE}).encode()) is None
+    assert sales.parse(wire_type, json.dumps(fact).encode()) is not None
+    assert sales.parse(wire_type, json.dumps(fact | {"corridor": PROBE}).encode()) is None

@@ -71,7 +71,7 @@ def new_sales_count() -> SalesCount | None:
     """Return an empty count; None where the streams are no part of this installation."""
     try:
         from services.orders.domain.sales import SALE_STAGES
-        from services.orders.intake.submission import PROBE
+        from services.orders.intake.placed_order import PROBE
     except ModuleNotFoundError:
         return None
     return SalesCount(SALE_STAGES, PROBE)
@@ -93,7 +93,7 @@ async def sales_finding(to: RunningStack, sold: SalesCount | None) -> Finding:
         return Finding(name, says, skipped="no streams worker is known to run")
     if sold is None:
         return Finding(name, says, skipped="the streams are not part of this installation")
-    from services.orders.domain.sales import totals_of
+    from services.orders.domain.sales_results import totals_of
 
     sold.cut |= {
         place for place, (first, _) in (await topic_reader.ends(to, [SALES])).items() if first > 0

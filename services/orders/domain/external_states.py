@@ -1,4 +1,4 @@
-"""The tables of an order's stages and of the three waits that run beside one another: payment, tax and the border."""
+"""The stages of an order, and the tables of its three external states: payment, tax and border."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.transitions import Transitions
 
 
 class Stage(StrEnum):
-    """Where an order stands. It ends fulfilled (until the goods come back), rejected, cancelled or returned."""
+    """Where an order stands. FULFILLED is an end too, until goods come back."""
 
     AWAITS_ORDER = "awaits_order"
     PLACED = "placed"
@@ -24,7 +24,7 @@ class Stage(StrEnum):
 
 
 class PaymentStatus(StrEnum):
-    """What payments has said. Refunded: wholly, or in part for goods that came back."""
+    """The last event of payments. REFUNDED: the whole, or the part of goods that came back."""
 
     AWAITED = "awaited"
     CAPTURED = "captured"
@@ -35,7 +35,7 @@ class PaymentStatus(StrEnum):
 
 
 class TaxStatus(StrEnum):
-    """What tax has said. Restored: wholly, or in part for goods that came back in time."""
+    """The last event of tax. RESTORED: the whole, or the part of goods back in time."""
 
     AWAITED = "awaited"
     ASSESSED = "assessed"
@@ -46,7 +46,7 @@ class TaxStatus(StrEnum):
 
 
 class BorderStatus(StrEnum):
-    """What customs has said."""
+    """The last event of customs."""
 
     AWAITED = "awaited"
     LODGED = "lodged"
@@ -67,7 +67,7 @@ class BorderStatus(StrEnum):
 
 
 UNDONE: Final = frozenset({PaymentStatus.VOIDED, PaymentStatus.REFUNDED, TaxStatus.VOIDED})
-"""Answers to the unwinding: nothing is held any more."""
+"""States that answer the unwinding: no money or quota is held any more."""
 
 CLEARED: Final = frozenset(
     {BorderStatus.RELEASED, BorderStatus.CLOSED, BorderStatus.RETURNING, BorderStatus.RETURNED}
@@ -75,9 +75,15 @@ CLEARED: Final = frozenset(
 """The goods were released."""
 
 SUMMARY_EVENTS: Final = (
-    customs.SummaryRequested, customs.SummaryRefused, customs.ListConsolidated, customs.ConsolidatedDeclarationClosed,
-)  # fmt: skip
-"""Facts about the consolidation of an export list, weeks after its release: the timeline shows them, and they change nothing."""
+    customs.SummaryRequested,
+    customs.SummaryRefused,
+    customs.ListConsolidated,
+    customs.ConsolidatedDeclarationClosed,
+)
+"""Consolidation of an export list, weeks after its release.
+
+Shown in the timeline, changes nothing.
+"""
 
 _AT_CUSTOMS: Final = (
     BorderStatus.LODGED,
@@ -86,7 +92,7 @@ _AT_CUSTOMS: Final = (
     BorderStatus.EXAMINATION,
     BorderStatus.HELD,
 )
-# Customs may go on with a list that was to be corrected.
+# Customs may continue with a list that it returned for correction.
 _ON_THE_WAY: Final = (*_AT_CUSTOMS, BorderStatus.CORRECTING)
 
 PAYMENT: Final = Transitions[PaymentStatus](
@@ -96,7 +102,7 @@ PAYMENT: Final = Transitions[PaymentStatus](
         (PaymentStatus.AWAITED, payments.PaymentVoided): PaymentStatus.VOIDED,
         (PaymentStatus.CAPTURED, payments.MerchantSettled): PaymentStatus.SETTLED,
         (PaymentStatus.CAPTURED, payments.PaymentRefunded): PaymentStatus.REFUNDED,
-        # Goods that came back; the merchant was settled when they were released.
+        # Goods came back; the merchant was settled at their release.
         (PaymentStatus.SETTLED, payments.ReturnRefunded): PaymentStatus.REFUNDED,
         (PaymentStatus.REFUNDED, payments.ReturnRefunded): PaymentStatus.REFUNDED,
         (PaymentStatus.DECLINED, payments.PaymentVoided): PaymentStatus.VOIDED,
@@ -131,7 +137,7 @@ BORDER: Final = Transitions[BorderStatus](
         **{(at, customs.GoodsReleased): BorderStatus.RELEASED for at in _ON_THE_WAY},
         (BorderStatus.RELEASED, customs.GoodsReleased): BorderStatus.RELEASED,
         (BorderStatus.RELEASED, customs.ListClosed): BorderStatus.CLOSED,
-        # Over at the border.
+        # Ends at the border.
         (BorderStatus.AWAITED, customs.DocumentsMismatched): BorderStatus.MISMATCHED,
         **{
             (at, customs.ListRefused): BorderStatus.REFUSED
@@ -143,7 +149,7 @@ BORDER: Final = Transitions[BorderStatus](
             (at, customs.ListWithdrawn): BorderStatus.WITHDRAWN
             for at in (*_ON_THE_WAY, BorderStatus.AWAITED)
         },
-        # Coming back. A return that was refused may be asked for again.
+        # Returns. A refused return may be requested again.
         **{
             (at, customs.ReturnOpened): BorderStatus.RETURNING
             for at in (BorderStatus.RELEASED, BorderStatus.CLOSED)
@@ -152,10 +158,10 @@ BORDER: Final = Transitions[BorderStatus](
         (BorderStatus.RETURNING, customs.GoodsPartlyReturned): BorderStatus.CLOSED,
         (BorderStatus.RETURNING, customs.GoodsReturned): BorderStatus.RETURNED,
         (BorderStatus.RETURNING, customs.ReturnRefused): BorderStatus.CLOSED,
-        # Refused before it was opened.
+        # The return was refused before it was opened.
         **{(at, customs.ReturnRefused): at for at in (BorderStatus.RELEASED, BorderStatus.CLOSED)},
         (BorderStatus.RETURNING, customs.ListClosed): BorderStatus.RETURNING,
-        # Consolidated in a month's declaration, whatever becomes of the goods meanwhile.
-        **{(at, told): at for at in sorted(CLEARED) for told in SUMMARY_EVENTS},
+        # Consolidation in a month's declaration does not depend on the goods' whereabouts.
+        **{(at, event): at for at in sorted(CLEARED) for event in SUMMARY_EVENTS},
     }
 )

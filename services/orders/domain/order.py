@@ -1,4 +1,4 @@
-"""An order as it is kept, and what intake makes of a submission."""
+"""The order, and what intake makes of a submission."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from shared.money import Money
 
 @dataclass(frozen=True, slots=True)
 class ValidSubmission:
-    """A submission that keeps every rule, as the fact it becomes; `fingerprint` tells it from another of its number."""
+    """A submission that keeps every rule, as the event it becomes.
+
+    `fingerprint` distinguishes it from another submission with the same order number.
+    """
 
     placed: OrderPlaced
     fingerprint: Mapping[str, str]
@@ -28,7 +31,7 @@ class ValidSubmission:
 
 @dataclass(frozen=True, slots=True)
 class InvalidSubmission:
-    """A submission that breaks a rule, with everything that is wrong with it."""
+    """A submission that breaks rules, with all its faults."""
 
     order_id: UUID
     order_no: str
@@ -39,12 +42,12 @@ class InvalidSubmission:
 
 
 PendingEnd = End | Literal["returned"]
-"""The end an order is on its way to once something of it is being undone."""
+"""The end an order will reach once it is undone."""
 
 
 @dataclass(frozen=True)
 class OpenReturn:
-    """Goods that are back, while payments and tax give back what belongs to them; `refunded` and `tax` are their answers."""
+    """A return whose goods are back. `refunded` and `tax_not_levied` wait for payments and tax."""
 
     return_no: int
     in_time: bool
@@ -56,12 +59,12 @@ class OpenReturn:
 
 @dataclass(frozen=True)
 class Order:
-    """One order. `version` counts the facts said about it.
+    """One order; an order that was never placed has no money and no corridor.
 
-    `reason` is the asker's, while and after it is called off; `faults` are those of whoever refused it. `released`: the
-    goods were cleared at some time; `fulfilled`: that was said. `refunded`: what its returns gave back to the buyer so far;
-    `tax_kept`: goods came back too late for their tax not to be levied.
-    What was never placed has no money and no corridor.
+    `version` counts orders' own events. `reason` comes from whoever asked to cancel or return.
+    `faults` come from whoever refused the order. `released`: the goods were cleared at some time.
+    `fulfilled`: OrderFulfilled was emitted. `refunded`: what all returns gave back to the buyer.
+    `tax_kept`: goods came back too late, so their tax stays levied.
     """
 
     order_id: UUID
@@ -72,7 +75,7 @@ class Order:
     payment: PaymentStatus = PaymentStatus.AWAITED
     tax: TaxStatus = TaxStatus.AWAITED
     border: BorderStatus = BorderStatus.AWAITED
-    towards: PendingEnd | None = None
+    pending_end: PendingEnd | None = None
     reason: str | None = None
     faults: tuple[Fault, ...] = ()
     released: bool = False

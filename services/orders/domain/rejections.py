@@ -1,4 +1,4 @@
-"""What others' refusals are in the words of an order's own: field, rule, found, expected, and the field's code."""
+"""Refusals of the bank, tax and customs as the faults of an order."""
 
 from __future__ import annotations
 
@@ -6,51 +6,31 @@ from shared.events import customs, payments, tax
 from shared.events.base import Event, Fault
 
 
-def faults_of(heard: Event) -> tuple[Fault, ...]:
-    """Why the bank, tax or customs refused; nothing for a fact that is no refusal."""
-    match heard:
+def faults_of(event: Event) -> tuple[Fault, ...]:
+    match event:
         case payments.PaymentDeclined():
-            return (
-                Fault(
-                    field="payment",
-                    rule="bank_accepts",
-                    found=heard.reason,
-                    expected="accepted",
-                    code=heard.code,
-                ),
-            )
+            return (_fault("payment", "bank_accepts", event.reason, "accepted", event.code),)
         case tax.TaxRefused():
-            return (
-                Fault(
-                    field="tax",
-                    rule="tax_accepts",
-                    found=heard.value,
-                    expected=heard.limit,
-                    code=heard.code,
-                ),
-            )
+            return (_fault("tax", "tax_accepts", event.value, event.limit, event.code),)
         case customs.DocumentsMismatched():
             return tuple(
-                Fault(
-                    field=m.field,
-                    rule=f"{m.left.document}_matches_{m.right.document}",
-                    found=m.right.value,
-                    expected=m.left.value,
-                    code=m.code,
+                _fault(
+                    m.field,
+                    f"{m.left.document}_matches_{m.right.document}",
+                    m.right.value,
+                    m.left.value,
+                    m.code,
                 )
-                for m in heard.mismatches
+                for m in event.mismatches
             )
         case customs.ListRefused():
-            return heard.faults
+            return event.faults
         case customs.ReceiptEvent():
-            found = f"{heard.status} {heard.info}".strip()
-            return (
-                Fault(
-                    field="declaration_list",
-                    rule="customs_releases",
-                    found=found,
-                    expected="released (800)",
-                    code=heard.status,
-                ),
-            )
+            status = f"{event.status} {event.info}".strip()
+            expected = "released (800)"
+            return (_fault("declaration_list", "customs_releases", status, expected, event.status),)
     return ()
+
+
+def _fault(field: str, rule: str, value: str, expected: str, code: str | None) -> Fault:
+    return Fault(field=field, rule=rule, found=value, expected=expected, code=code)

@@ -1,23 +1,23 @@
-"""Verified sales and throughput per window: which row an event counts in, what one more makes of it."""
+"""Verified sales and throughput by window: the rows that an event counts in, and the row
+afterwards."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
 import orjson
 
-from services.orders.intake.submission import PROBE
-from shared.envelope import rfc3339
+from services.orders.intake.placed_order import PROBE
 from shared.errors import Unprocessable
 from shared.money import EXPONENTS, Money
 
 SaleStage = Literal["placed", "fulfilled", "rejected", "cancelled", "partly_returned", "returned"]
+
+
 Size = Literal["minute", "hour"]
+
 
 SALE_STAGES: Final[Mapping[bytes, SaleStage]] = {
     b"order.placed.v1": "placed",
@@ -27,27 +27,36 @@ SALE_STAGES: Final[Mapping[bytes, SaleStage]] = {
     b"order.partly-returned.v1": "partly_returned",
     b"order.returned.v1": "returned",
 }
-"""Wire type to what it counts as; every other type on the topic changes no row."""
+"""The stage that each event type counts as; other types change no row."""
+
 
 _GIVEN_BACK: Final = ("partly_returned", "returned")
+
 
 SIZES: Final[Mapping[Size, int]] = {"minute": 60, "hour": 3600}
 """Seconds of a window; windows tumble and start at whole multiples since 1970 UTC."""
 
+
 RETENTION_S: Final[Mapping[Size, int]] = {"minute": 2 * 86400, "hour": 40 * 86400}
-"""How far behind its partition's newest record a window still takes records; hours outlive the topic."""
+"""Seconds behind its partition's newest record in which a window takes records; hours outlive
+the topic."""
+
 
 NO_CURRENCY: Final = "XXX"
-"""ISO 4217 for "no currency": rejections and cancellations, whose events state no amount."""
+"""ISO 4217 for "no currency": events of rejections and cancellations have no amount."""
+
 
 _CORRIDOR_MAX: Final = 32
+
+
 RECENT_IDS_MAX: Final = 4000
-"""Twice the most records a relay sends before it deletes them: so far apart may the first and the second stand."""
+"""Twice the most records that a relay sends before it deletes them: the distance of a
+repetition."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountedEvent:
-    """What the view takes from one event; amounts in minor units of `currency`."""
+    """The counted fields of one event; amounts in minor units of `currency`."""
 
     stage: SaleStage
     corridor: str
@@ -58,7 +67,7 @@ class CountedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One row: the part of one window that one source partition holds, so a row has one writer."""
+    """The key of a row: one source partition's part of a window, so each row has one writer."""
 
     partition: int
     size: Size
@@ -76,13 +85,15 @@ class Key:
         return self.start_s + SIZES[self.size]
 
     def is_kept(self, newest_ms: int) -> bool:
-        """Whether the window still takes records when its partition's newest record is of `newest_ms`."""
+        """Return whether the window takes records; `newest_ms`: time of its partition's newest
+        record."""
         return self.end_s + RETENTION_S[self.size] > newest_ms // 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Counts and sums of one key; `offset` is the last one folded in, `at_ms` the newest record's time."""
+    """Counts and sums of one key; `offset` is the last applied one, `at_ms` the newest record's
+    time."""
 
     offset: int = -1
     at_ms: int = 0
@@ -105,7 +116,7 @@ _ROW_FIELDS: Final = tuple(f.name for f in fields(Row))
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a source partition is folded: the next offset wanted, and the newest record's time."""
+    """How far a source partition is applied: the next offset, and the newest record's time."""
 
     next: int
     newest_ms: int = 0
@@ -115,17 +126,19 @@ class Position:
 
 
 class RecentIds:
-    """The ids of a partition's last records.
+    """The ids of a partition's last records: of two records with one id, the first counts.
 
-    The log has some records twice: a relay that dies between sending and deleting sends its batch again. Of two records
-    with one id the first counts.
+    A relay that dies between sending and deleting sends its batch again.
     """
 
     def __init__(self) -> None:
         self._ids: dict[bytes, None] = {}
 
     def is_new(self, event_id: bytes | None) -> bool:
-        """Remember the id; false if it was among the last SEEN_MAX. A record without one is always new."""
+        """Remember the id; false if it was among the last SEEN_MAX.
+
+        A record without one is always new.
+        """
         if event_id is None:
             return True
         if event_id in self._ids:
@@ -155,57 +168,54 @@ def position_key(partition: int) -> bytes:
     return b"%d|place" % partition
 
 
-def read(wire_type: bytes | None, value: bytes | None) -> CountedEvent | None:
-    """What to count of an event, None if nothing; raises Unprocessable if it is not what its type says.
+def parse(wire_type: bytes | None, value: bytes | None) -> CountedEvent | None:
+    """Return what an event counts as; None for other types and for synthetic orders.
 
-    A synthetic order counts nowhere.
-
-    Only the few fields needed are looked at: this is a view, the services have validated the rest.
+    Raises Unprocessable if the event does not fit its type. Only the needed fields are read.
     """
     stage = SALE_STAGES.get(wire_type or b"")
     if stage is None:
         return None
     try:
-        found = orjson.loads(value or b"")
-        corridor = found["corridor"]
-        if (
-            not isinstance(corridor, str)
-            or not 0 < len(corridor) <= _CORRIDOR_MAX
-            or "|" in corridor
-        ):
+        event = orjson.loads(value or b"")
+        corridor = event["corridor"]
+        if not _is_short_name(corridor):
             raise Unprocessable("invalid_value", "corridor is not a short name")
         if corridor == PROBE:
             return None
-        return _counted_event(stage, corridor, found)
+        return _counted_event(stage, corridor, event)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise Unprocessable(
             "invalid_value", f"not a {stage} order: {type(error).__name__}"
         ) from None
 
 
-def _counted_event(stage: SaleStage, corridor: str, found: Mapping[str, Any]) -> CountedEvent:
+def _is_short_name(corridor: Any) -> bool:
+    return isinstance(corridor, str) and 0 < len(corridor) <= _CORRIDOR_MAX and "|" not in corridor
+
+
+def _counted_event(stage: SaleStage, corridor: str, event: Mapping[str, Any]) -> CountedEvent:
     if stage == "placed":
-        currency = found["currency"]
+        currency = event["currency"]
         if currency not in EXPONENTS:
             raise Unprocessable("invalid_value", "currency is not one of those supported")
         return CountedEvent(stage, corridor, currency)
     if stage == "fulfilled":
-        goods, paid = _money(found["goods_value"]), _money(found["amount_paid"])
-        # Refuses two currencies in one order: they cannot share a row.
+        goods, paid = _money(event["goods_value"]), _money(event["amount_paid"])
+        # Adding refuses two currencies in one order: they cannot share a row.
         paid_minor = (paid + Money.zero(goods.currency)).minor
         return CountedEvent(stage, corridor, goods.currency, goods.minor, paid_minor)
     if stage in _GIVEN_BACK:
-        goods = _money(found["goods_value"])
+        goods = _money(event["goods_value"])
         return CountedEvent(stage, corridor, goods.currency, goods.minor)
     return CountedEvent(stage, corridor, NO_CURRENCY)
 
 
-def _money(found: Mapping[str, Any]) -> Money:
-    return Money.of(found["amount"], found["currency"])
+def _money(amount: Mapping[str, Any]) -> Money:
+    return Money.of(amount["amount"], amount["currency"])
 
 
 def keys_of(partition: int, at_ms: int, newest_ms: int, event: CountedEvent) -> list[Key]:
-    """The rows an event of time `at_ms` counts in: its minute and its hour, as long as they are kept."""
     at_s = at_ms // 1000
     corridor, currency = event.corridor, event.currency
     every = [Key(partition, size, at_s - at_s % s, corridor, currency) for size, s in SIZES.items()]
@@ -213,7 +223,7 @@ def keys_of(partition: int, at_ms: int, newest_ms: int, event: CountedEvent) -> 
 
 
 def apply(row: Row | None, offset: int, at_ms: int, event: CountedEvent) -> Row:
-    """The row with one more event; nothing changes if its offset was folded in before."""
+    """Return the row with one more event; unchanged if its offset was applied before."""
     was = row or _EMPTY
     if offset <= was.offset:
         return was
@@ -237,89 +247,8 @@ def apply(row: Row | None, offset: int, at_ms: int, event: CountedEvent) -> Row:
 _EMPTY: Final = Row()
 
 
-def result_key(key: Key) -> bytes:
-    """`<window_start>|<size>|<corridor>|<currency>|<partition>`, the key on `streams.sales`."""
-    return f"{_time(key.start_s)}|{key.size}|{key.corridor}|{key.currency}|{key.partition}".encode()
-
-
-def result_of(key: Key, row: Row, updated_at: datetime) -> bytes:
-    """The value on `streams.sales`: one partition's part of a window; a reader adds the parts up."""
-    exponent = EXPONENTS.get(key.currency, 0)
-    return orjson.dumps(
-        {
-            "window_start": _time(key.start_s),
-            "window_end": _time(key.end_s),
-            "size": key.size,
-            "corridor": key.corridor,
-            "currency": key.currency,
-            "partition": key.partition,
-            "offset": row.offset,
-            **{stage: getattr(row, stage) for stage in SALE_STAGES.values()},
-            "verified_goods_value": _major(row.verified_minor, exponent),
-            "amount_paid": _major(row.paid_minor, exponent),
-            "returned_goods_value": _major(row.returned_minor, exponent),
-            "last_event_at": rfc3339(datetime.fromtimestamp(row.at_ms / 1000, UTC)).decode(),
-            "updated_at": rfc3339(updated_at).decode(),
-        }
-    )
-
-
-@lru_cache(maxsize=256)
-def _time(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _major(minor: int, exponent: int) -> str:
-    if exponent == 0:
-        return str(minor)
-    whole, rest = divmod(minor, 10**exponent)
-    return f"{whole}.{rest:0{exponent}d}"
-
-
-@dataclass(slots=True)
-class Total:
-    """What a reader of `streams.sales` adds up for one corridor; amounts in minor units by currency."""
-
-    counts: Counter[SaleStage] = field(default_factory=Counter)
-    verified_minor: Counter[str] = field(default_factory=Counter)
-    paid_minor: Counter[str] = field(default_factory=Counter)
-    returned_minor: Counter[str] = field(default_factory=Counter)
-
-    def add(self, found: Mapping[str, Any]) -> None:
-        """One more window's part."""
-        for stage in SALE_STAGES.values():
-            self.counts[stage] += found.get(
-                stage, 0
-            )  # a row of an earlier release has no partial returns
-        currency = found["currency"]
-        if currency == NO_CURRENCY:
-            return
-        self.verified_minor[currency] += Money.of(found["verified_goods_value"], currency).minor
-        self.paid_minor[currency] += Money.of(found["amount_paid"], currency).minor
-        self.returned_minor[currency] += Money.of(found["returned_goods_value"], currency).minor
-
-
-def totals_of(
-    records: Iterable[tuple[bytes | None, bytes | None]], size: Size = "hour", since_s: int = 0
-) -> dict[str, Total]:
-    """Per corridor, all windows of one size added up, from the (key, value) records of `streams.sales`.
-
-    `since_s`: only windows that begin then or later, seconds since 1970 UTC.
-
-    Of the records with one key the one with the greatest offset counts: after a crash a worker may repeat an
-    earlier state before it catches up. The sizes count the same orders, so only one of them may be added up.
-    """
-    newest: dict[bytes, dict[str, Any]] = {}
-    since = _time(since_s)
-    for key, value in records:
-        if key is None or value is None:
-            continue
-        found = orjson.loads(value)
-        if found["size"] != size or found["window_start"] < since:
-            continue
-        if key not in newest or found["offset"] >= newest[key]["offset"]:
-            newest[key] = found
-    totals: dict[str, Total] = {}
-    for found in newest.values():
-        totals.setdefault(found["corridor"], Total()).add(found)
-    return dict(sorted(totals.items()))
+def windows_at(now_s: int) -> Iterator[tuple[str, Size, int]]:
+    for size, width in SIZES.items():
+        start_s = now_s - now_s % width
+        yield size, size, start_s
+        yield f"{size}_before", size, start_s - width

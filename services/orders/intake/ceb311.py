@@ -1,6 +1,7 @@
-"""Reads a CEB311Message, the import order document platforms send customs [S22], as submissions.
+"""Read a CEB311Message, the order document that platforms send to customs [S22], as submissions.
 
-What the message does not carry is read from its free texts by the convention of docs/ceb311-intake.md.
+Fields that the message lacks are read from its free texts; docs/ceb311-intake.md has the
+convention.
 """
 
 from __future__ import annotations
@@ -39,25 +40,27 @@ CebOrder = Submitted | CancelRequested
 
 
 class CebEntries(NamedTuple):
-    """The orders of a message by their number in it, from 1, and why the others cannot be read or named."""
+    """The readable orders of a message, and the errors of the others; each with its number from
+    1."""
 
     orders: list[tuple[int, CebOrder]]
     unreadable: list[tuple[int, Unprocessable]]
 
 
 def read_message(body: bytes) -> CebEntries:
-    """The orders of a message; raises Unprocessable for what is no such message."""
-    found = CebEntries([], [])
+    """Return the orders of a message. Raises Unprocessable if it is no CEB311Message."""
+    entries = CebEntries([], [])
     for number, order in enumerate(_orders(body), 1):
         try:
-            found.orders.append((number, _order(order)))
-        except Unprocessable as refused:
-            found.unreadable.append((number, refused))
-    return found
+            entries.orders.append((number, _order(order)))
+        except Unprocessable as error:
+            entries.unreadable.append((number, error))
+    return entries
 
 
 def with_only_order(body: bytes, number: int) -> bytes:
-    """The message with nothing but its order of this number: a record that is replayed brings no other order with it."""
+    """Return the message with only its order of this number, so that a replay brings no other
+    order."""
     root = _root(body)
     for at, order in enumerate(root.findall(f"{CEB}Order"), 1):
         if at != number:
@@ -105,7 +108,7 @@ def _order(element: etree._Element) -> CebOrder:
 
 
 def _texts(element: etree._Element) -> dict[str, str]:
-    """The fields in NFC, as those of JSON are: one number names one order, whoever wrote it."""
+    """Return the fields in NFC, as those of JSON: a number names the same order in both formats."""
     return {name: unicodedata.normalize("NFC", text) for name, text in fields_of(element).items()}
 
 
@@ -155,22 +158,11 @@ def _line(line: Mapping[str, str], index: int, faults: list[Fault]) -> dict[str,
         COUNTRY_OF_CODE.get(line.get("country", "")),
     )
     if unit is None and "unit" in line:
-        _add(
-            faults,
-            f"lines[{index}].unit",
-            "is_unit",
-            line["unit"],
-            "a unit code of JGS-20 known here",
-        )
+        expected = "a unit code of JGS-20 known here"
+        _add(faults, f"lines[{index}].unit", "is_unit", line["unit"], expected)
     if origin is None and "country" in line:
-        _add(
-            faults,
-            f"lines[{index}].origin",
-            "is_country",
-            line["country"],
-            "a country code of JGS-20 known here",
-        )
-    content = _CONTENT.fullmatch(tags.get("CONTENT", ""))
+        expected = "a country code of JGS-20 known here"
+        _add(faults, f"lines[{index}].origin", "is_country", line["country"], expected)
     number = line.get("gnum", "")
     return _present(
         line_no=int(number) if re.fullmatch("[0-9]{1,5}", number) else number or None,
@@ -183,23 +175,27 @@ def _line(line: Mapping[str, str], index: int, faults: list[Fault]) -> dict[str,
         quantity=line.get("qty"),
         unit=unit,
         net_weight_kg=tags.get("NET"),
-        net_content=_present(value=content[1], unit=content[2].lower())
-        if content
-        else tags.get("CONTENT"),
+        net_content=_content(tags.get("CONTENT")),
         unit_price=line.get("price"),
         total=line.get("totalPrice"),
     )
 
 
+def _content(text: str | None) -> dict[str, str] | str | None:
+    match = _CONTENT.fullmatch(text or "")
+    return {"value": match[1], "unit": match[2].lower()} if match else text
+
+
 def _time(text: str | None) -> str | None:
-    """appTime is yyyyMMddHHmmss in Beijing."""
+    """Convert appTime, yyyyMMddHHmmss in Beijing; any other text stays and gets a fault later."""
     if text is None or not re.fullmatch("[0-9]{14}", text):
         return text
     return f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[8:10]}:{text[10:12]}:{text[12:]}+08:00"
 
 
 def _tags(text: str) -> dict[str, str]:
-    """`HS:0809290000;NET:2.000` as a mapping; parts of any other form are the shop's own words."""
+    """Return `HS:0809290000;NET:2.000` as a mapping; parts of another form are the shop's own
+    text."""
     parts = (part.partition(":") for part in text.split(";"))
     return {
         name.strip().upper(): value.strip()
@@ -212,5 +208,5 @@ def _present(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _add(faults: list[Fault], field: str, rule: str, found: str, expected: str) -> None:
-    faults.append(Fault(field=field, rule=rule, found=echo(found), expected=expected))
+def _add(faults: list[Fault], field: str, rule: str, value: str, expected: str) -> None:
+    faults.append(Fault(field=field, rule=rule, found=echo(value), expected=expected))

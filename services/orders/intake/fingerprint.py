@@ -1,4 +1,4 @@
-"""Tells whether a submission that comes again is the same one, and if not, which field differs."""
+"""Digests of a submission's fields: they show whether a repeated submission is the same one."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Final
 from services.orders.intake.submission import Consignee, Goods, Payer, Submission, Submitted
 
 PERSONAL: Final = frozenset({"buyer", "consignee", "payment"})
-"""Fields with personal values: their digest must be keyed, or it could be guessed back."""
+"""Fields with personal values. Their digest is keyed; otherwise the value could be guessed."""
 
 DIGEST_CHARACTERS: Final = 16
 
 VERSION: Final = 2
-"""How prints are made today. An order is compared by the version it was kept with, so that old ones keep their repetitions:
-in 1 the parts of a personal field ran into one another, and case and width of letters did not count."""
+"""The version of new fingerprints. An order is compared in the version it was stored with.
+
+Version 1 did not separate the parts of a personal field, and ignored case and width of letters."""
 _MARK: Final = "v"
 
 
 def fingerprint(
     submitted: Submitted, digest: Callable[[str], str], version: int = VERSION
 ) -> dict[str, str]:
-    """A digest of each top-level field in its canonical form (`172.0` is `172.00`), personal ones by the keyed `digest`.
+    """Return a digest of each top-level field in canonical form: `172.0` equals `172.00`.
 
-    What came in a broken shape counts as it came, so that a refused submission repeated is the same one too.
-    `digest` hashes the text to the letter.
+    Personal fields use the keyed `digest`. A field of broken shape is taken as sent, so that a
+    repeated invalid submission is recognised too.
     """
     s = submitted.submission
     texts = _separated(s) if version == 1 else _counted(s)
@@ -46,18 +47,15 @@ def _normal_of_version_1(text: str) -> str:
     ).casefold()
 
 
-def version_of(known: Mapping[str, str]) -> int:
-    """The version that a submission must be printed with to be compared with `known`; today's if nothing is known."""
-    return int(known.get(_MARK, 1)) if known else VERSION
+def version_of(stored: Mapping[str, str]) -> int:
+    return int(stored.get(_MARK, 1)) if stored else VERSION
 
 
-def differing(known: Mapping[str, str], came: Mapping[str, str]) -> tuple[str, ...]:
-    """The fields that differ, in the order of the submission's own fields."""
-    return tuple(field for field in FIELDS if known.get(field) != came.get(field))
+def differing(stored: Mapping[str, str], repeated: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(field for field in FIELDS if stored.get(field) != repeated.get(field))
 
 
 def verdict_of(different: tuple[str, ...]) -> str:
-    """`exists`, or `exists_with_different_<field>` of the first field that differs."""
     return f"exists_with_different_{different[0]}" if different else "exists"
 
 
@@ -68,7 +66,6 @@ Parts = tuple[str | None, ...]
 
 
 def _separated(s: Submission) -> dict[str, str]:
-    """Each field as version 1 had it."""
     lines = "\x1e".join("\x1f".join(part or "" for part in _line(line)) for line in s.lines)
     return {
         field: "\x1f".join(part or "" for part in parts) for field, parts in _canonical(s).items()
@@ -82,12 +79,11 @@ def _counted(s: Submission) -> dict[str, str]:
 
 
 def counted(parts: Iterable[str | None]) -> str:
-    """The parts as one text that no other parts have: each after its length, one that is not there as `-`."""
+    """Return the parts as one unambiguous text: each after its length, a missing one as `-`."""
     return "".join(["-" if part is None else f"{len(part)}:{part}" for part in parts])
 
 
 def _canonical(s: Submission) -> dict[str, Parts]:
-    """The parts of each field but the lines."""
     return {
         "placed_at": (str(s.placed_at.timestamp()),),
         "direction": (s.direction,),

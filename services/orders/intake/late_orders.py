@@ -1,4 +1,4 @@
-"""On which day an order counts: that on which it was placed, unless it came long after. Pure but for reading its terms once."""
+"""The day on which an order is taxed: the day it was placed, unless it arrived long after."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from shared.clock import beijing_date
 
 @dataclass(frozen=True, slots=True)
 class LateOrderTerms:
-    """From a day on, an order counts on the day it was placed if it comes within `at_most` of then."""
+    """From `valid_from` on: an order that arrives within `at_most` is taxed on the day it was
+    placed."""
 
     valid_from: date
     at_most: timedelta
@@ -21,36 +22,32 @@ class LateOrderTerms:
 
 
 def _terms(row: dict[str, Any]) -> LateOrderTerms:
-    found = LateOrderTerms(row["valid_from"], timedelta(hours=row["hours"]), row["reason"])
-    if not found.reason or found.at_most <= timedelta(0):
+    terms = LateOrderTerms(row["valid_from"], timedelta(hours=row["hours"]), row["reason"])
+    if not terms.reason or terms.at_most <= timedelta(0):
         raise ValueError(
-            f"late.toml: the terms from {found.valid_from} need a reason and hours above 0"
+            f"late_orders.toml: the terms from {terms.valid_from} need a reason and hours above 0"
         )
-    return found
+    return terms
 
 
-TERMS: Final = tuple(
-    sorted(
-        map(
-            _terms,
-            tomllib.loads(Path(__file__).with_name("late_orders.toml").read_text(encoding="utf-8"))[
-                "terms"
-            ],
-        ),
-        key=lambda terms: terms.valid_from,
-        reverse=True,
-    )
+_DATA: Final = tomllib.loads(
+    Path(__file__).with_name("late_orders.toml").read_text(encoding="utf-8")
 )
+TERMS: Final = tuple(
+    sorted(map(_terms, _DATA["terms"]), key=lambda terms: terms.valid_from, reverse=True)
+)
+"""The newest first."""
 
 
-def taxed_at(placed_at: datetime, came_at: datetime) -> datetime | None:
-    """The moment whose day in Beijing an order counts on, where that is another day than the one it was placed on.
+def taxed_at(placed_at: datetime, received_at: datetime) -> datetime | None:
+    """Return the moment whose day in Beijing decides the tax; None if that is the day of
+    `placed_at`.
 
-    Whoever sends an order chooses its `placed_at`, and with it would choose tariff, exchange rate and the year of a quota.
+    The sender chooses `placed_at`, and with it would choose tariff, exchange rate and quota year.
     """
-    placed_on, came_on = (beijing_date(at) for at in (placed_at, came_at))
-    if placed_on == came_on:
+    placed_on, received_on = (beijing_date(at) for at in (placed_at, received_at))
+    if placed_on == received_on:
         return None
-    terms = next((terms for terms in TERMS if terms.valid_from <= came_on), TERMS[-1])
-    is_near = placed_at <= came_at and came_at - placed_at <= terms.at_most
-    return None if is_near else came_at
+    terms = next((terms for terms in TERMS if terms.valid_from <= received_on), TERMS[-1])
+    is_near = placed_at <= received_at and received_at - placed_at <= terms.at_most
+    return None if is_near else received_at

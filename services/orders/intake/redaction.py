@@ -1,4 +1,4 @@
-"""What a refusal may say about a value it found: enough to mend it, and nothing of a person."""
+"""What a fault may show of a value: enough to correct it, nothing of a person."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any, Final
 ECHO_MAX: Final = 60
 
 _PERSONS: Final = ("buyer", "consignee", "payment.payer")
-"""Nothing below these is echoed, the kind of document and the place no more than a name: what stands in the wrong field of a
-person is likely the person."""
+"""No text below these is shown: a text in the wrong field of a person is likely the person."""
 
 _WITHHELD: Final = frozenset({*_PERSONS, "payment", "payment.token"})
-"""A text in place of an object is likely the person in one line. The token is no person's but lets whoever reads it collect
-the payment."""
+"""Fields whose text is not shown either: a text in the place of an object is likely the person.
 
-# A value put into the wrong field must not reach the log: identity numbers (18, or 15 of the old kind) and telephones, in any
-# grouping and with whatever country code. A run of 11 digits and more is none of the values a refusal needs to quote.
+With the token, whoever reads it could collect the payment."""
+
+# A value in the wrong field must not reach the log: identity numbers (18 digits, or 15 of the old
+# kind) and telephones, in any grouping and with any country code. No fault needs to show a run of
+# 11 or more digits.
 _LIKE_PERSONAL: Final = re.compile(r"\+?\d(?:[ -]?\d){10,}[Xx]?|\+\d(?:[ -]?\d){6,}")
 _KINDS: Final[dict[type, str]] = {
     bool: "true or false",
@@ -28,7 +29,6 @@ _KINDS: Final[dict[type, str]] = {
 
 
 def redacted(field: str, value: Any) -> str:
-    """The value as a refusal may show it, at most ECHO_MAX characters."""
     if value is None:
         return "null"
     if isinstance(value, str):
@@ -44,7 +44,7 @@ def _is_personal(field: str) -> bool:
 
 
 def echo(text: str) -> str:
-    """A text that is not personal by its place, yet may be by mistake."""
+    """Return a text of a field that is not personal, with what looks personal hidden."""
     if len(text) > ECHO_MAX:
         return f"{len(text)} characters"
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,8 +1,7 @@
-"""From a decoded document to a submission: each value of the wrong shape becomes a fault, the rest stays checkable."""
+"""Read a decoded document as a submission: each value of the wrong shape becomes a fault."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from services.orders.intake import submission as wire
 from services.orders.intake.redaction import redacted
+from services.orders.intake.stand_ins import Step, mended
 from services.orders.intake.submission import Submission, Submitted
 from shared.errors import Unprocessable
 from shared.events.base import Fault
@@ -19,16 +19,23 @@ from shared.identity import order_id_of
 from shared.texts import TEXT, hidden_in, identifier
 
 FAULTS_MAX: Final = 100
-"""A refusal lists all its faults up to this many; a last one says how many more there are."""
+"""Faults that one rejection lists; one more says how many there are."""
+
 
 _ENVELOPES: Final = ("data", "payload")
-"""Where others put the value: CloudEvents in structured mode, Kafka Connect with a schema."""
+"""Members that hold the value in CloudEvents' structured mode and in Kafka Connect."""
+
 
 NAMED_MAX: Final = 200
-"""An order number longer than the field allows still names the order that is refused, up to this many characters."""
+"""Characters of an order number that still names the rejected order, though the field allows
+fewer."""
+
 
 IGNORED_MAX: Final = 20
+
+
 LINES_MAX: Final = 100
+
 
 _DECIMALS: Final = frozenset(
     {
@@ -45,6 +52,8 @@ _DECIMALS: Final = frozenset(
         "value",
     }
 )
+
+
 _PATTERNS: Final[dict[str, tuple[str, str]]] = {
     wire.DECIMAL: ("is_decimal", 'a decimal of at most 14 digits and 5 decimals, as "425.00"'),
     wire.TIME: ("is_time", "RFC 3339 with offset, as 2026-11-23T09:00:00+08:00"),
@@ -61,6 +70,8 @@ _PATTERNS: Final[dict[str, tuple[str, str]]] = {
     wire.HS_CODE: ("is_hs_code", "digits"),
     wire.ID_TYPE: ("one_of", "1 (resident identity card) or 2 (other)"),
 }
+
+
 _TYPES: Final[dict[str, tuple[str, str]]] = {
     "missing": ("required", "a value"),
     "string_type": ("is_text", "a string"),
@@ -72,70 +83,18 @@ _TYPES: Final[dict[str, tuple[str, str]]] = {
     "value_error": ("is_time", "a date and time that exist"),
 }
 
-# Harmless stand-ins for broken values, so that one broken value does not hide the other faults.
-_STAND_IN: Final[dict[str, Any]] = {
-    "order_no": "-",
-    "placed_at": "2026-01-01T00:00:00+00:00",
-    "direction": "import",
-    "mode": "9610",
-    "platform": {"code": "1105910159", "name": "-"},
-    "merchant": {"code": "1105910159", "name": "-", "country": None},
-    "buyer": {"name": "-", "id_type": "1", "id_number": "-", "phone": None},
-    "consignee": {
-        "name": "-",
-        "phone": "-",
-        "country": "CN",
-        "region": None,
-        "city": None,
-        "address": "-",
-        "postcode": None,
-    },
-    "payment": {
-        "enterprise_code": "1105910159",
-        "token": "-",
-        "payer": {"name": "-", "id_type": "1", "id_number": "-"},
-    },
-    "currency": "CNY",
-    "lines": [
-        {
-            "line_no": 1,
-            "sku": "-",
-            "name": "-",
-            "hs_code": "0000000000",
-            "origin": "CN",
-            "brand": None,
-            "gtin": None,
-            "quantity": "1",
-            "unit": "kg",
-            "net_weight_kg": "1",
-            "net_content": {"value": "1", "unit": "g"},
-            "unit_price": "1",
-            "total": "1",
-        }
-    ],
-    "goods_value": "1",
-    "freight": "0",
-    "insurance": "0",
-    "discount": "0",
-    "tax_withheld": "0",
-    "amount_paid": "1",
-    "logistics_no": None,
-}
 
-Step = str | int
+def read_document(document: dict[str, Any], earlier: Sequence[Fault] = ()) -> Submitted:
+    """Return the submission in a decoded document. Raises Unprocessable if it names no order.
 
-
-def read_document(document: dict[str, Any], found: Sequence[Fault] = ()) -> Submitted:
-    """The submission in a decoded document; raises Unprocessable if it does not even say which order it is.
-
-    `found` are faults a reader of another format has found already; their fields are taken as broken.
+    `earlier`: faults of a reader of another format; their fields count as broken.
     """
     order_no, platform_code = named(document)
-    broken = {_steps(fault.field): fault for fault in (*found, *_line_count(document))}
+    broken = {_steps(fault.field): fault for fault in (*earlier, *_line_count(document))}
     for _ in range(3):
-        mended = _mend(document, broken) if broken else document
+        sound = mended(document, broken) if broken else document
         try:
-            submission = Submission.model_validate(mended)
+            submission = Submission.model_validate(sound)
         except ValidationError as error:
             broken |= {e["loc"]: _fault(e) for e in error.errors(include_url=False)}
             continue
@@ -153,7 +112,7 @@ def read_document(document: dict[str, Any], found: Sequence[Fault] = ()) -> Subm
 
 
 def named(document: Mapping[str, Any]) -> tuple[str, str]:
-    """The order number and platform code, which name the order; raises Unprocessable where one is missing."""
+    """Return the order number and the platform code. Raises Unprocessable if one is missing."""
     wrapped = next((name for name in _ENVELOPES if isinstance(document.get(name), dict)), None)
     if wrapped is not None and "order_no" not in document:
         raise Unprocessable(
@@ -169,13 +128,17 @@ def named(document: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _name(field: str, value: Any) -> str:
-    """One of the two texts that name an order, as they are kept; invisible characters would make two orders of one."""
+    """Return a text that names an order. Raises Unprocessable.
+
+    Invisible characters are refused: they would make two orders of one.
+    """
     name = identifier(value) if isinstance(value, str) else ""
     if not 1 <= len(name) <= NAMED_MAX:
-        found = f"{len(name)} characters" if isinstance(value, str) else redacted(field, value)
+        shown = f"{len(name)} characters" if isinstance(value, str) else redacted(field, value)
         raise Unprocessable(
             "invalid_value",
-            f"{field} must be a text of 1 to {NAMED_MAX} characters, or no order is named: found {found}",
+            f"{field} must be a text of 1 to {NAMED_MAX} characters, or no order is named: "
+            f"found {shown}",
         )
     hidden = hidden_in(name)
     if hidden is not None:
@@ -187,7 +150,6 @@ def _name(field: str, value: Any) -> str:
 
 
 def limited(faults: Sequence[Fault]) -> tuple[Fault, ...]:
-    """The faults, cut to FAULTS_MAX with a last one that says so."""
     if len(faults) <= FAULTS_MAX:
         return tuple(faults)
     more = Fault(
@@ -200,7 +162,7 @@ def limited(faults: Sequence[Fault]) -> tuple[Fault, ...]:
 
 
 def path_of(steps: Iterable[Step]) -> str:
-    """`("lines", 1, "hs_code")` as `lines[1].hs_code`."""
+    """Return `("lines", 1, "hs_code")` as `lines[1].hs_code`."""
     path = ""
     for step in steps:
         path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
@@ -215,7 +177,7 @@ def _steps(path: str) -> tuple[Step, ...]:
 
 
 def _line_count(document: Mapping[str, Any]) -> tuple[Fault, ...]:
-    """Not left to pydantic: it counts only the lines of sound shape."""
+    """Count the lines here: pydantic counts only those of the right shape."""
     lines = document.get("lines")
     if not isinstance(lines, list) or 1 <= len(lines) <= LINES_MAX:
         return ()
@@ -230,36 +192,23 @@ def _line_count(document: Mapping[str, Any]) -> tuple[Fault, ...]:
 
 def _fault(error: ErrorDetails) -> Fault:
     field, kind, context = path_of(error["loc"]), error["type"], error.get("ctx", {})
-    found = "nothing" if kind == "missing" else redacted(field, error["input"])
+    shown = "nothing" if kind == "missing" else redacted(field, error["input"])
     rule, expected = _expectation(kind, str(error["loc"][-1]), context)
-    return Fault(field=field, rule=rule, found=found, expected=expected)
+    return Fault(field=field, rule=rule, found=shown, expected=expected)
 
 
 def _expectation(kind: str, name: str, context: Mapping[str, Any]) -> tuple[str, str]:
-    found = _TYPES.get(kind, (kind, "a value of the right type"))
+    expectation = _TYPES.get(kind, (kind, "a value of the right type"))
     match kind:
         case "string_pattern_mismatch":
-            found = _PATTERNS[context["pattern"]]
+            expectation = _PATTERNS[context["pattern"]]
         case "string_type" if name in _DECIMALS:
-            found = "is_decimal", 'a decimal in a string, as "425.00"'
+            expectation = "is_decimal", 'a decimal in a string, as "425.00"'
         case "string_too_long":
-            found = "length_max", f"at most {context['max_length']} characters"
+            expectation = "length_max", f"at most {context['max_length']} characters"
         case "literal_error":
-            found = "one_of", str(context["expected"]).replace("'", "")
-    return found
-
-
-def _mend(document: dict[str, Any], broken: Iterable[tuple[Step, ...]]) -> dict[str, Any]:
-    mended = copy.deepcopy(document)
-    for steps in broken:
-        value: Any = _STAND_IN
-        place: Any = mended
-        for step in steps[:-1]:
-            value = value[0 if isinstance(step, int) else step]
-            place = place[step]
-        value = value[0 if isinstance(steps[-1], int) else steps[-1]]
-        place[steps[-1]] = copy.deepcopy(value)
-    return mended
+            expectation = "one_of", str(context["expected"]).replace("'", "")
+    return expectation
 
 
 def _raw(
@@ -273,7 +222,7 @@ def _raw(
 
 
 def _safe(value: Any) -> Any:
-    """A JSON value that orjson can write: whole numbers beyond 64 bits as text."""
+    """Return a value that orjson can write: whole numbers beyond 64 bits become texts."""
     if isinstance(value, dict):
         return {name: _safe(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -289,20 +238,24 @@ _KNOWN: Final[dict[str, frozenset[str]]] = {
     "consignee": frozenset(wire.Consignee.model_fields),
     "payment": frozenset(wire.PaymentDetails.model_fields),
 }
+
+
 _KNOWN_OF_LINE: Final = frozenset(wire.Goods.model_fields)
 
 
 def _ignored(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of fields this release does not know, at most IGNORED_MAX of them."""
-    names: dict[str, None] = {}
+    names: set[str] = set()
     for part, known in _KNOWN.items():
         inner = document.get(part) if part else document
-        if isinstance(inner, dict):
-            for name in inner.keys() - known:
-                names[f"{part}.{name}" if part else name] = None
+        if isinstance(inner, dict) and (unknown := inner.keys() - known):
+            names |= {f"{part}.{name}" if part else name for name in unknown}
+    return tuple(sorted(name[:60] for name in names | _ignored_of_lines(document)))[:IGNORED_MAX]
+
+
+def _ignored_of_lines(document: Mapping[str, Any]) -> set[str]:
     lines = document.get("lines")
+    names: set[str] = set()
     for line in lines if isinstance(lines, list) else ():
         if isinstance(line, dict):
-            for name in line.keys() - _KNOWN_OF_LINE:
-                names[f"lines[].{name}"] = None
-    return tuple(sorted(name[:60] for name in names))[:IGNORED_MAX]
+            names |= line.keys() - _KNOWN_OF_LINE
+    return {f"lines[].{name}" for name in names}

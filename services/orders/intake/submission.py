@@ -1,4 +1,4 @@
-"""The order as a shop sends it: the shape of `order.submitted.v1`, and what can be computed from it alone."""
+"""The order as a shop sends it: the shape of `order.submitted.v1` and of the two requests."""
 
 from __future__ import annotations
 
@@ -11,86 +11,115 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StringConstraints
 from pydantic_core import core_schema
 
-from services.orders.intake.codes import is_country
-from services.orders.intake.late_orders import taxed_at
 from shared.events.base import Fault
-from shared.events.orders import Direction, Line, Mode, NetContent, OrderPlaced, Party, ReturnPart
-from shared.events.persons import SealedConsignee, SealedPerson
+from shared.events.orders import Direction, Mode, ReturnPart
 from shared.identity import order_id_of
-from shared.money import Money
 from shared.texts import TEXT
 
 DECIMAL: Final = r"^-?(0|[1-9][0-9]{0,13})(\.[0-9]{1,5})?$"
-"""CEB's N19,5 as text. Signs pass so that a negative amount is refused for what it is."""
-TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
-"""RFC 3339, which does not bound the digits of a fraction of a second: of more than 6 the rest is cut off."""
+"""CEB's N19,5 as text. A sign passes, so that a negative amount gets a fault of its own."""
+
+
+TIME: Final = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+"""RFC 3339. Its fractions of a second may have any number of digits; those after 6 are cut off."""
+
+
 COUNTRY: Final = r"^[A-Z]{2}$"
+
+
 CURRENCY: Final = r"^[A-Z]{3}$"
+
+
 CODE: Final = r"^([0-9A-Z]{1,18}|无)$"
+
+
 HS_CODE: Final = r"^[0-9]{1,14}$"
+
+
 ID_TYPE: Final = r"^[12]$"
+
 
 LEAP_SECOND: Final = "23:59:60"
 
 
 def _decimal(text: str) -> Decimal:
-    """The figure as it is printed and compared: there is one zero, without a sign."""
-    found = Decimal(text)
-    return found if found or text[0] != "-" else -found
+    """Return the number; minus zero becomes zero, so that equal amounts print alike."""
+    number = Decimal(text)
+    return number if number or text[0] != "-" else -number
 
 
 def _moment(text: str) -> datetime:
-    """The moment; one in a leap second is the last microsecond before it, since no clock here has such seconds."""
-    found = text.upper()
-    if found[17:19] == "60":
+    """Return the moment; one in a leap second becomes the last microsecond before that second.
+
+    Raises ValueError if there is no such moment.
+    """
+    upper = text.upper()
+    if upper[17:19] == "60":
         try:
-            second = datetime.fromisoformat(found[:17] + "59" + found[19:]).astimezone(UTC)
+            second = datetime.fromisoformat(upper[:17] + "59" + upper[19:]).astimezone(UTC)
         except OverflowError:
             raise ValueError("in UTC it is before the year 1 or after 9999") from None
         if f"{second:%H:%M}:60" != LEAP_SECOND:
             raise ValueError("only the last minute of a day in UTC has 61 seconds")
         return second.replace(microsecond=999_999)
-    return datetime.fromisoformat(found)
+    return datetime.fromisoformat(upper)
 
 
 _DECIMAL = core_schema.no_info_after_validator_function(
     _decimal,
     core_schema.str_schema(pattern=DECIMAL, max_length=24, strict=True, strip_whitespace=True),
 )
+
+
 _TIME = core_schema.no_info_after_validator_function(
     _moment,
     core_schema.str_schema(pattern=TIME, max_length=200, strict=True, strip_whitespace=True),
 )
 
+
 Amount = Annotated[Decimal, GetPydanticSchema(lambda _source, _handler: _DECIMAL)]
+
+
 Time = Annotated[datetime, GetPydanticSchema(lambda _source, _handler: _TIME)]
+
+
 Country = Annotated[str, StringConstraints(pattern=COUNTRY, strip_whitespace=True)]
+
+
 Code = Annotated[str, StringConstraints(pattern=CODE, strip_whitespace=True)]
+
+
 IdType = Annotated[str, StringConstraints(pattern=ID_TYPE, strip_whitespace=True)]
 
 
 def _text(length_max: int, *, to_upper: bool | None = None) -> Any:
-    """A text without the blanks around it, which are no part of it, in JSON as in XML (`shared.texts`)."""
+    """Return the constraints of a text; blanks around it are stripped, in JSON as in XML."""
     return StringConstraints(
         min_length=1, max_length=length_max, pattern=TEXT, strip_whitespace=True, to_upper=to_upper
     )
 
 
 class WireModel(BaseModel):
-    """A part of a submission: nothing is coerced, and what is not named here is ignored (and counted by the reader)."""
+    """A part of a submission: no value is coerced, unknown fields are ignored and counted."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, regex_engine="rust-regex")
 
 
 class Platform(WireModel):
-    """Where the order was made: customs registration number (10) or unified social credit code (18)."""
+    """The platform of the order.
+
+    `code`: customs registration number (10) or unified social credit code (18).
+    """
 
     code: Code
     name: Annotated[str, _text(100)]
 
 
 class Merchant(WireModel):
-    """Who sells: the e-commerce enterprise."""
+    """The seller: the e-commerce enterprise."""
 
     code: Code
     name: Annotated[str, _text(100)]
@@ -98,7 +127,7 @@ class Merchant(WireModel):
 
 
 class Payer(WireModel):
-    """Whose bank pays; `id_type` 1 is the resident identity card, 2 anything else [S22]."""
+    """The person whose bank pays; `id_type` 1 is the resident identity card, 2 any other [S22]."""
 
     name: Annotated[str, _text(60)]
     id_type: IdType
@@ -106,13 +135,13 @@ class Payer(WireModel):
 
 
 class Buyer(Payer):
-    """Who ordered."""
+    """The person who ordered."""
 
     phone: Annotated[str, _text(30)] | None = None
 
 
 class Consignee(WireModel):
-    """Who receives the parcel, and where."""
+    """The receiver of the parcel, and the address."""
 
     name: Annotated[str, _text(100)]
     phone: Annotated[str, _text(50)]
@@ -124,7 +153,7 @@ class Consignee(WireModel):
 
 
 class PaymentDetails(WireModel):
-    """Which payment enterprise collects, and its token for this payment."""
+    """The payment enterprise that collects, and its token for this payment."""
 
     enterprise_code: Code
     token: Annotated[str, _text(100)]
@@ -132,7 +161,7 @@ class PaymentDetails(WireModel):
 
 
 class Content(WireModel):
-    """What one unit of the goods contains."""
+    """The content of one unit of the goods."""
 
     value: Amount
     unit: Literal["ml", "g", "piece"]
@@ -142,9 +171,8 @@ class Goods(WireModel):
     """One line."""
 
     line_no: int
-    sku: Annotated[
-        str, _text(20)
-    ]  # itemNo of a list, which has room for less than an order [X22 CEB621, CEB603]
+    # itemNo of a list, which is shorter than that of an order [X22 CEB621, CEB603]
+    sku: Annotated[str, _text(20)]
     name: Annotated[str, _text(250)]
     hs_code: Annotated[str, StringConstraints(pattern=HS_CODE, strip_whitespace=True)]
     origin: Country
@@ -187,10 +215,11 @@ class Submission(WireModel):
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """One order read off the wire.
+    """One submission as read.
 
-    Where `shape_faults` is empty, `submission` is what came. Where not, it is a stand-in in which every broken value was
-    replaced by a harmless one, so that the other rules can still be checked; `raw` has the broken top-level values.
+    With `shape_faults`, `submission` has harmless values in the place of the broken ones, so that
+    the other rules can still be checked. `broken` has the paths of the broken values, `raw` the
+    top-level values that contain them, as JSON.
     """
 
     order_id: UUID
@@ -205,7 +234,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """The buyer or shop calls the order off."""
+    """The buyer or the shop cancels the order."""
 
     order_id: UUID
     order_no: str
@@ -215,9 +244,9 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class ReturnRequested:
-    """The buyer wants to give goods back: those of `lines`, or all that is left.
+    """The buyer wants to return goods: those of `lines`, or all that are left.
 
-    `refund_if_late` is the merchant's decision: whether their price is refunded though they come back after the term.
+    `refund_if_late`: the merchant refunds the price of goods that come back after the term.
     """
 
     order_id: UUID
@@ -226,84 +255,3 @@ class ReturnRequested:
     reason: str
     lines: tuple[ReturnPart, ...] = ()
     refund_if_late: bool = True
-
-
-UNKNOWN_COUNTRY: Final = "ZZ"
-
-
-PROBE: Final = "probe"
-"""The corridor of a synthetic order. Every fact about its end carries it, so whoever counts sales can leave it out."""
-
-
-def corridor_of(submitted: Submitted, probe_platform: str = "") -> str:
-    """From where to where, `US-CN`: a closed set, so an unknown country reads ZZ; `probe` for orders of that platform."""
-    order, broken = submitted.submission, submitted.broken
-    if probe_platform and submitted.platform_code == probe_platform:
-        return PROBE
-    origin = order.lines[0].origin if order.direction == "import" else "CN"
-    if order.direction == "import" and order.merchant.country is not None:
-        origin = order.merchant.country
-    ends = (origin, order.consignee.country)
-    hidden = (
-        ("direction", "merchant", "merchant.country", "lines", "lines[0]", "lines[0].origin"),
-        ("consignee", "consignee.country"),
-    )
-    return "-".join(
-        end if is_country(end) and not broken.intersection(paths) else UNKNOWN_COUNTRY
-        for end, paths in zip(ends, hidden, strict=True)
-    )
-
-
-def order_placed(
-    submitted: Submitted, buyer: SealedPerson, payer: SealedPerson, consignee: SealedConsignee, probe_platform: str = "",
-    came_at: datetime | None = None,
-) -> OrderPlaced:  # fmt: skip
-    """The fact that a valid submission becomes; the persons in it sealed by the caller."""
-    s = submitted.submission
-
-    def money(amount: Decimal) -> Money:
-        return Money.of(amount, s.currency)
-
-    return OrderPlaced(
-        order_id=submitted.order_id,
-        order_no=s.order_no,
-        placed_at=s.placed_at,
-        direction=s.direction,
-        mode=s.mode,
-        corridor=corridor_of(submitted, probe_platform),
-        platform=Party(code=s.platform.code, name=s.platform.name),
-        merchant=Party(code=s.merchant.code, name=s.merchant.name, country=s.merchant.country),
-        buyer=buyer,
-        payer=payer,
-        consignee=consignee,
-        payment_enterprise=s.payment.enterprise_code,
-        payment_token=s.payment.token,
-        currency=s.currency,
-        lines=tuple(_line(line, s.currency) for line in s.lines),
-        goods_value=money(s.goods_value),
-        freight=money(s.freight),
-        insurance=money(s.insurance),
-        discount=money(s.discount),
-        tax_withheld=money(s.tax_withheld),
-        amount_paid=money(s.amount_paid),
-        taxed_at=None if came_at is None else taxed_at(s.placed_at, came_at),
-    )
-
-
-def _line(line: Goods, currency: str) -> Line:
-    content = line.net_content
-    return Line(
-        line_no=line.line_no,
-        sku=line.sku,
-        name=line.name,
-        hs_code=line.hs_code,
-        origin=line.origin,
-        brand=line.brand,
-        gtin=line.gtin,
-        quantity=line.quantity,
-        unit=line.unit,
-        net_weight_kg=line.net_weight_kg,
-        net_content=None if content is None else NetContent(value=content.value, unit=content.unit),
-        unit_price=line.unit_price,
-        total=Money.of(line.total, currency),
-    )

@@ -1,4 +1,5 @@
-"""How long the bank is waited for, and after which refusals it is asked anew: dated data, `bank.toml`."""
+"""How long a reply is awaited, and after which refusals a command is sent again: bank.toml, by
+day."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ KINDS: Final = frozenset({"authorise", "capture", "void", "refund", "refund_tax"
 
 @dataclass(frozen=True, slots=True)
 class KeyMemory:
-    """From `valid_from` on: seconds for which the bank remembers a key, and until a missing word is a case."""
+    """From `valid_from` on: seconds the bank remembers a key, and seconds until silence is a
+    case."""
 
     valid_from: date
     keys_s: float
@@ -27,7 +29,7 @@ class KeyMemory:
 
 @dataclass(frozen=True, slots=True)
 class RetryPauses:
-    """Seconds before each attempt after the first that was refused for a reason."""
+    """Seconds before each further attempt after a refusal, for these kinds of command."""
 
     valid_from: date
     kinds: frozenset[str]
@@ -36,17 +38,17 @@ class RetryPauses:
 
 @dataclass(frozen=True, slots=True)
 class BankPolicy:
-    """The policy toward the bank."""
+    """The policy: memories by day, and pauses by the bank's code, the oldest first."""
 
     memories: tuple[KeyMemory, ...]
     reasons: Mapping[str, tuple[RetryPauses, ...]]
 
     def memory(self, day: date) -> KeyMemory:
-        """What holds on a day; the first row's before it."""
         return next((m for m in reversed(self.memories) if m.valid_from <= day), self.memories[0])
 
     def pause_s(self, kind: str, code: str, attempt: int, day: date) -> float | None:
-        """Seconds until the attempt after `attempt` (from 1), which was refused for `code`; None if there is none."""
+        """Return seconds between a refused `attempt` (from 1) and the next; None if there is no
+        next."""
         rows = [row for row in self.reasons.get(code, ()) if row.valid_from <= day]
         if not rows or kind not in rows[-1].kinds or attempt > len(rows[-1].pauses_s):
             return None
@@ -54,28 +56,30 @@ class BankPolicy:
 
 
 def load(path: Path = POLICY) -> BankPolicy:
-    """The policy of a file; raises Misconfigured naming what is wrong."""
+    """Return the policy of a file. Raises Misconfigured with the fault."""
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
         memories = tuple(
-            KeyMemory(r["valid_from"], _s(r["keys_s"]), _s(r["patience_s"]))
-            for r in found["memory"]
-            if r["source"]
+            KeyMemory(row["valid_from"], _s(row["keys_s"]), _s(row["patience_s"]))
+            for row in tables["memory"]
+            if row["source"]
         )
         reasons: dict[str, tuple[RetryPauses, ...]] = {}
-        for row in found["reason"]:
+        for row in tables["reason"]:
             reasons[row["code"]] = (*reasons.get(row["code"], ()), _pauses(row))
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise Misconfigured(f"mend {path.name}: {type(error).__name__}: {error}") from None
-    for what, days in (
-        ("memory", [m.valid_from for m in memories]),
-        *((c, [p.valid_from for p in r]) for c, r in reasons.items()),
-    ):
-        if not days or not all(type(day) is date for day in days) or days != sorted(set(days)):
-            raise Misconfigured(
-                f"mend {path.name}: rows of {what} must be each from a later day than the one before"
-            )
+    _check_days(path, "memory", [memory.valid_from for memory in memories])
+    for code, pauses in reasons.items():
+        _check_days(path, code, [row.valid_from for row in pauses])
     return BankPolicy(memories, reasons)
+
+
+def _check_days(path: Path, table: str, days: Sequence[date]) -> None:
+    if not days or not all(type(day) is date for day in days) or days != sorted(set(days)):
+        raise Misconfigured(
+            f"mend {path.name}: rows of {table} must be each from a later day than the one before"
+        )
 
 
 def _pauses(row: Mapping[str, Any]) -> RetryPauses:
@@ -102,5 +106,4 @@ def _s(seconds: Any) -> float:
 
 @lru_cache(maxsize=1)
 def in_force() -> BankPolicy:
-    """The policy this release came with."""
     return load()

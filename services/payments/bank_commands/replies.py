@@ -1,4 +1,4 @@
-"""What the bank's words mean: an answer to what it was asked, a refusal, a contradiction, or nothing."""
+"""What a reply of the bank means: an event, a refusal, a contradiction, or nothing yet."""
 
 from __future__ import annotations
 
@@ -8,37 +8,49 @@ from typing import Final
 from uuid import UUID
 
 from services.payments.cases import ANOTHER_AMOUNT, ANOTHER_CURRENCY, ANOTHER_PAYMENT, IMPOSSIBLE
-from services.payments.domain import bank as said
 from services.payments.domain.bank import (
+    AuthorisationDeclined,
     Authorise,
+    Authorised,
     BankCommand,
+    BankEvent,
     Capture,
+    Captured,
+    CaptureDeclined,
+    ExcessRefunded,
+    HoldGone,
     Refund,
+    Refunded,
     RefundTax,
     Transfer,
+    Transferred,
     Void,
+    Voided,
 )
 from services.payments.domain.bank_replies import BankRecord, BankReply
 from shared.money import Money, MoneyError
 from shared.sealing import Sealing
 
 UNDECIDED: Final = frozenset({"pending", "error", "unknown_key"})
-"""Nothing is decided yet, or nothing was done."""
+"""Statuses of which nothing follows: nothing is decided yet, or nothing was done."""
 _REFUSED: Final = frozenset({"declined", "invalid"})
 _GONE: Final = frozenset({"AC04", "NOOR"})
-"""Why the bank declines to void what it no longer holds: the hold is closed, as when it ran out, or no such hold is known. Of any
-other reason, above all that it was captured, nothing follows by itself."""
+"""Codes of a void that found no hold: it is closed, for example run out, or unknown.
+
+Nothing follows from any other code, above all not from that of a captured hold."""
 DUPLICATION: Final = frozenset({"AM05", "DU01", "DU02", "DU03", "DU04", "DU05"})
-"""ISO 20022: Duplication, of a message, a payment, a transaction, an end-to-end id or an instruction. A bank that forgot a key
-says so of what it did under it: its books are asked, not this."""
+"""ISO 20022: duplication of a message, payment, transaction, end-to-end id or instruction.
+
+A bank that forgot a key answers so to what it did under it. Its books decide, not this reply."""
 
 
 class ImplausibleReply(Exception):
-    """The answer does not name all that it must: it is as if nothing had been heard."""
+    """The reply lacks a required field: it counts as no reply."""
 
 
 class ContradictoryReply(Exception):
-    """The answer is about something else than what was asked: a person's case, and the money is looked up."""
+    """The reply is about something else than the command: a case, and the bank's books are
+    looked up."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -47,172 +59,207 @@ class ContradictoryReply(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BankRefusal:
-    """The bank refuses for good, under this key; `code` is its own (ISO 20022 reason)."""
+    """The bank refuses this attempt for good; `code` is the bank's (ISO 20022 reason)."""
 
     code: str
     reason: str
 
 
-Meaning = said.BankEvent | said.Transferred | BankRefusal
+Meaning = BankEvent | Transferred | BankRefusal
 
 
-def interpret(ask: BankCommand, told: BankReply, sealing: Sealing) -> Meaning | None:
-    """What the bank says to `ask`; None if it has not decided. Raises NotAnAnswer, Contradiction."""
-    if told.status in UNDECIDED:
+def interpret(command: BankCommand, reply: BankReply, sealing: Sealing) -> Meaning | None:
+    """Return what the reply means for the command; None if the bank has not decided.
+
+    Raises ImplausibleReply and ContradictoryReply.
+    """
+    if reply.status in UNDECIDED:
         return None
-    _is_ours(ask, told)
-    if told.status in _REFUSED:
-        return _refused(ask, told)
-    return _done(ask, told, sealing)
+    _is_ours(command, reply)
+    if reply.status in _REFUSED:
+        return _refused(command, reply)
+    return _done(command, reply, sealing)
 
 
-def _is_ours(ask: BankCommand, told: BankReply) -> None:
-    """Our reference, and no other payment than the one that was asked about."""
-    if told.reference is None:
+def _is_ours(command: BankCommand, reply: BankReply) -> None:
+    """Require our reference, and the payment that was asked about."""
+    if reply.reference is None:
         raise ImplausibleReply("the answer lacks our reference")
-    if told.reference != ask.reference:
+    if reply.reference != command.reference:
         raise ContradictoryReply(
-            ANOTHER_PAYMENT, f"reference must be {ask.reference}, found {told.reference}"
+            ANOTHER_PAYMENT, f"reference must be {command.reference}, found {reply.reference}"
         )
-    if (name := ask.about_field) is not None:
-        asked, found = ask.about, getattr(told, name)
-        if found is not None and asked != found:
-            raise ContradictoryReply(ANOTHER_PAYMENT, f"{name} must be {asked}, found {found}")
+    if (name := command.about_field) is not None:
+        requested, answered = command.about, getattr(reply, name)
+        if answered is not None and requested != answered:
+            raise ContradictoryReply(
+                ANOTHER_PAYMENT, f"{name} must be {requested}, found {answered}"
+            )
 
 
-def _refused(ask: BankCommand, told: BankReply) -> said.HoldGone | BankRefusal:
-    code, reason = told.code or "unspecified", told.reason or "the bank gave no reason"
-    if isinstance(ask, Void) and told.status == "declined" and code in _GONE:
-        return said.HoldGone(ask.order_id)
+def _refused(command: BankCommand, reply: BankReply) -> HoldGone | BankRefusal:
+    code, reason = reply.code or "unspecified", reply.reason or "the bank gave no reason"
+    if isinstance(command, Void) and reply.status == "declined" and code in _GONE:
+        return HoldGone(command.order_id)
     return BankRefusal(code, reason)
 
 
 def as_declined(
-    ask: Authorise | Capture, refused: BankRefusal
-) -> said.AuthorisationDeclined | said.CaptureDeclined:
-    """The refusal as the answer it is where nothing can be asked anew."""
-    kind = said.AuthorisationDeclined if isinstance(ask, Authorise) else said.CaptureDeclined
-    return kind(ask.order_id, refused.code, refused.reason)
+    command: Authorise | Capture, refused: BankRefusal
+) -> AuthorisationDeclined | CaptureDeclined:
+    kind = AuthorisationDeclined if isinstance(command, Authorise) else CaptureDeclined
+    return kind(command.order_id, refused.code, refused.reason)
 
 
-def _done(ask: BankCommand, told: BankReply, sealing: Sealing) -> Meaning:
-    match ask:
-        case Authorise() if told.status == "authorised":
-            _named(ask.amount, told, at_most=False, must=False)
-            return said.Authorised(ask.order_id, _number(told.authorisation_no, "authorisation_no"))
-        case Capture() if told.status == "captured":
-            return _captured(ask, told, sealing)
-        case Void() if told.status == "voided":
-            return said.Voided(ask.order_id)
-        case Refund() | RefundTax() if told.status == "refunded":
-            return _refunded(ask, told)
-        case Transfer() if told.status == "transferred":
-            _named(ask.amount, told)
-            return said.Transferred(
-                ask.order_id, _number(told.transfer_no, "transfer_no"), told.paid_at
+def _done(command: BankCommand, reply: BankReply, sealing: Sealing) -> Meaning:
+    match command:
+        case Authorise() if reply.status == "authorised":
+            _named(command.amount, reply, at_most=False, must=False)
+            return Authorised(command.order_id, _number(reply.authorisation_no, "authorisation_no"))
+        case Capture() if reply.status == "captured":
+            return _captured(command, reply, sealing)
+        case Void() if reply.status == "voided":
+            return Voided(command.order_id)
+        case Refund() | RefundTax() if reply.status == "refunded":
+            return _refunded(command, reply)
+        case Transfer() if reply.status == "transferred":
+            _named(command.amount, reply)
+            return Transferred(
+                command.order_id, _number(reply.transfer_no, "transfer_no"), reply.paid_at
             )
-    raise ContradictoryReply(IMPOSSIBLE, f"{told.status} is no answer to {ask.kind}")
+    raise ContradictoryReply(IMPOSSIBLE, f"{reply.status} is no answer to {command.kind}")
 
 
-def _refunded(ask: Refund | RefundTax, told: BankReply) -> said.Refunded | said.ExcessRefunded:
-    _number(told.payment_no, "payment_no")
-    _named(ask.amount, told)
-    number = _number(told.refund_no, "refund_no")
-    if isinstance(ask, Refund):
-        return said.Refunded(ask.order_id, number, told.paid_at)
-    return said.ExcessRefunded(ask.order_id, ask.amount, number, ask.turn, told.paid_at)
+def _refunded(command: Refund | RefundTax, reply: BankReply) -> Refunded | ExcessRefunded:
+    _number(reply.payment_no, "payment_no")
+    _named(command.amount, reply)
+    number = _number(reply.refund_no, "refund_no")
+    if isinstance(command, Refund):
+        return Refunded(command.order_id, number, reply.paid_at)
+    return ExcessRefunded(command.order_id, command.amount, number, command.revision, reply.paid_at)
 
 
-def _captured(ask: Capture, told: BankReply, sealing: Sealing) -> said.Captured:
-    number, enterprise = (
-        _number(told.payment_no, "payment_no"),
-        _number(told.enterprise_code, "enterprise_code"),
-    )
-    # Less than was held may be captured: it is booked as it is, and the match finds it.
-    amount = _named(ask.amount, told, at_most=True)
-    if told.paid_at is None or told.payer is None:
+def _captured(command: Capture, reply: BankReply, sealing: Sealing) -> Captured:
+    number = _number(reply.payment_no, "payment_no")
+    enterprise = _number(reply.enterprise_code, "enterprise_code")
+    # Less than was held may be captured: it is booked as it is, and the match detects it.
+    amount = _named(command.amount, reply, at_most=True)
+    if reply.paid_at is None or reply.payer is None:
         raise ImplausibleReply("the capture lacks its time or its payer")
-    payer = told.payer
-    return said.Captured(
-        ask.order_id, amount, number, enterprise, sealing.person_ref(payer.id_type, payer.id_number),
-        sealing.digest(payer.name), told.paid_at, len(payer.name), len(payer.id_number),
-    )  # fmt: skip
+    payer = reply.payer
+    return Captured(
+        command.order_id,
+        amount,
+        number,
+        enterprise,
+        sealing.person_ref(payer.id_type, payer.id_number),
+        sealing.digest(payer.name),
+        reply.paid_at,
+        len(payer.name),
+        len(payer.id_number),
+    )
 
 
-def _named(asked: Money, told: BankReply, *, at_most: bool = False, must: bool = True) -> Money:
-    """The amount the bank names, which must be the one it was asked for, or, `at_most`, no more than that."""
-    if told.amount is None or told.currency is None:
-        if must:
-            raise ImplausibleReply("the answer lacks its amount or currency")
-        return asked
-    if told.currency != asked.currency:
-        raise ContradictoryReply(
-            ANOTHER_CURRENCY, f"currency must be {asked.currency}, found {told.currency}"
-        )
-    try:
-        amount = told.money
-    except MoneyError as error:
-        raise ImplausibleReply(str(error)) from None
-    assert amount is not None, "both its parts are there"
-    if amount.minor <= 0 or amount > asked or (amount != asked and not at_most):
+def _named(
+    requested: Money, reply: BankReply, *, at_most: bool = False, must: bool = True
+) -> Money:
+    """Return the amount of the reply: the one asked for, or with `at_most` no more than that.
+
+    Without an amount: raise ImplausibleReply, or return the one asked for unless `must`.
+    """
+    if (reply.amount is None or reply.currency is None) and not must:
+        return requested
+    amount = _money(reply, requested.currency)
+    if amount.minor <= 0 or amount > requested or (amount != requested and not at_most):
         most = "at most " if at_most else ""
         raise ContradictoryReply(
             ANOTHER_AMOUNT,
-            f"amount must be {most}{asked} {asked.currency}, found {amount} {amount.currency}",
+            f"amount must be {most}{requested} {requested.currency}, "
+            f"found {amount} {amount.currency}",
         )
     return amount
 
 
-def _number(found: str | None, name: str) -> str:
-    if found is None:
+def _money(reply: BankReply, currency: str) -> Money:
+    if reply.amount is None or reply.currency is None:
+        raise ImplausibleReply("the answer lacks its amount or currency")
+    if reply.currency != currency:
+        raise ContradictoryReply(
+            ANOTHER_CURRENCY, f"currency must be {currency}, found {reply.currency}"
+        )
+    try:
+        return Money.of(reply.amount, reply.currency)
+    except MoneyError as error:
+        raise ImplausibleReply(str(error)) from None
+
+
+def _number(value: str | None, name: str) -> str:
+    if value is None:
         raise ImplausibleReply(f"the answer lacks its {name}")
-    return found
+    return value
 
 
 _DONE: Final = {
-    "authorise": ("authorise", "authorised"), "capture": ("capture", "captured"), "void": ("void", "voided"),
-    "refund": ("refund", "refunded"), "refund_tax": ("refund", "refunded"), "transfer": ("transfer", "transferred"),
-}  # fmt: skip
+    "authorise": ("authorise", "authorised"),
+    "capture": ("capture", "captured"),
+    "void": ("void", "voided"),
+    "refund": ("refund", "refunded"),
+    "refund_tax": ("refund", "refunded"),
+    "transfer": ("transfer", "transferred"),
+}
+"""Operation and status that a record has once a command was done."""
 
 
 def record_of_command(
-    ask: BankCommand, keys: Collection[UUID], records: Sequence[BankRecord], known: Collection[str]
+    command: BankCommand,
+    keys: Collection[UUID],
+    records: Sequence[BankRecord],
+    known: Collection[str],
 ) -> BankRecord | None:
-    """The record that is the doing of `ask`, of those the bank has under its reference; None if it did nothing.
+    """Return the bank's record of doing `command`; None if the bank did nothing.
 
-    Of refunds a payment may have several: ours is the one under a key of any attempt of ours, or, where the bank names no key,
-    one of the same amount whose number (`known`) we have from no other answer.
+    A payment may have several refunds. Ours has a key of one of our attempts. Without a key, ours
+    has the same amount and a number not among `known`, the numbers of our other refunds.
     """
     for record in records:
-        if (record.operation, record.status) != _DONE[ask.kind] or (
-            record.key is not None and record.key not in keys
-        ):
+        if (record.operation, record.status) != _DONE[command.kind]:
             continue
-        if not isinstance(ask, Refund | RefundTax):
-            return record
-        if (
-            record.refund_no not in known
-            and record.payment_no == ask.payment_no
-            and _is_amount(ask.amount, record)
-        ):
+        if record.key is not None and record.key not in keys:
+            continue
+        if not isinstance(command, Refund | RefundTax) or _is_refund(command, record, known):
             return record
     return None
 
 
-def _is_amount(asked: Money, told: BankReply) -> bool:
+def _is_refund(command: Refund | RefundTax, record: BankRecord, known: Collection[str]) -> bool:
+    return (
+        record.refund_no not in known
+        and record.payment_no == command.payment_no
+        and _is_amount(command.amount, record)
+    )
+
+
+def _is_amount(requested: Money, reply: BankReply) -> bool:
     try:
-        return told.money == asked
+        return reply.money == requested
     except MoneyError:
         return False
 
 
 def refunds_elsewhere(
-    ask: BankCommand, keys: Collection[UUID], records: Sequence[BankRecord], known: Collection[str]
+    command: BankCommand,
+    keys: Collection[UUID],
+    records: Sequence[BankRecord],
+    known: Collection[str],
 ) -> list[BankRecord]:
-    """Refunds of this payment that were none of ours: made at the bank's own desk."""
-    if not isinstance(ask, Refund | RefundTax):
+    """Return refunds of this payment that are not ours: they were made at a bank desk."""
+    if not isinstance(command, Refund | RefundTax):
         return []
     return [
-        r for r in records
-        if r.operation == "refund" and r.payment_no == ask.payment_no and r.refund_no not in known and r.key not in keys
-    ]  # fmt: skip
+        record
+        for record in records
+        if record.operation == "refund"
+        and record.payment_no == command.payment_no
+        and record.refund_no not in known
+        and record.key not in keys
+    ]

@@ -1,4 +1,4 @@
-"""How a person settles a case of payments: their verdict becomes the state of an attempt, which the teller takes up."""
+"""Settle a case of payments: a person's verdict becomes the state of an attempt, for the sender."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ WRITE_OFF: Final = "write-off"
 CAPTURED: Final = "captured"
 NOTED: Final = "noted"
 VERDICTS: Final[dict[str, str]] = {
-    ASK_AGAIN: "ask the bank after the same attempt once more",
+    ASK_AGAIN: "ask the bank about the same attempt once more",
     NEW_ATTEMPT: "the bank did nothing: ask it anew, under a new key",
-    DONE: "the bank did it: book it with the bank's number, and the amount if it is another than was asked",
-    NOT_DONE: "the bank did nothing: a hold or capture is declined; what is owed is asked anew, under a new key",
+    DONE: "the bank did it: book it with the bank's number, "
+    "and the amount if it differs from the one asked",
+    NOT_DONE: "the bank did nothing: a hold or capture is declined; "
+    "a refund or transfer is asked anew, under a new key",
     WRITE_OFF: "the money will not go back: book what is owed to the buyer against an account",
     CAPTURED: "the bank captured what it said it declined: book the capture, and have it refunded",
-    NOTED: "nothing is left to do: the instruction was answered, and the contradiction is cleared up with the bank",
+    NOTED: "nothing is left to do: the bank answered, "
+    "and the contradiction is cleared up with the bank",
 }
 _GIVEN_OUT: Final = frozenset({"refund", "refund_tax", "transfer"})
 _REFUNDS: Final = frozenset({"refund", "refund_tax"})
 
 
 class NotSettled(ValueError):
-    """The verdict does not fit the case; the message says which does."""
+    """The verdict does not fit the case; the message names one that does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a person found out; `bank_no` and `amount` belong to `done`, `account` to what is written off."""
+    """A person's verdict; `bank_no` and `amount` belong to `done`, `account` to a write-off."""
 
     word: str
     bank_no: str | None = None
@@ -49,14 +52,14 @@ class Verdict:
 
 
 async def lock(conn: Connection, case: StoredCase) -> None:
-    """Lock the instruction of a case; whoever settles or records locks it first, and the case after it."""
+    """Lock the command of a case. Every transaction locks the command before the case."""
     await conn.execute("SELECT FROM effect WHERE intent_id = $1 FOR UPDATE", UUID(case.subject))
 
 
 async def settle(conn: Connection, case: StoredCase, verdict: Verdict) -> str:
-    """Act on a verdict in the caller's transaction, on the schema of payments; return what follows. Raises NotSettled.
+    """Act on a verdict in the caller's transaction, in the schema of payments. Raises NotSettled.
 
-    The case itself is closed by the caller.
+    Returns what follows, for people. The caller closes the case.
     """
     effect = await conn.fetchrow(
         "SELECT intent_id, kind FROM effect WHERE intent_id = $1 FOR UPDATE", UUID(case.subject)
@@ -73,10 +76,11 @@ async def settle(conn: Connection, case: StoredCase, verdict: Verdict) -> str:
     attempt = (await command_store.last_attempts(conn, [intent_id]))[intent_id]
     if attempt.state in command_store.BY_HAND:
         raise NotSettled(
-            f"settle it as {NOTED} in a minute: by another case of {kind} it counts as {attempt.state} already"
+            f"settle it as {NOTED} in a minute: "
+            f"by another case of {kind} it counts as {attempt.state} already"
         )
     follows = await _act(conn, case, kind, attempt, verdict)
-    # What is on its way to the bank at this moment may be done: it ends first, and its answer goes before the person's word.
+    # A call under way may still succeed: it ends first, and its reply overrides the verdict.
     waits = attempt.state == command_store.OPEN and verdict.word in {
         NEW_ATTEMPT,
         NOT_DONE,
@@ -111,23 +115,78 @@ async def _act(
     if word == NOT_DONE:
         await _put(conn, kind, case, attempt, "not_done", {})
         return f"{kind} counts as not done"
-    if word == WRITE_OFF:
-        if kind not in _REFUNDS:
-            raise NotSettled(
-                f"settle {kind} as {DONE} or {NOT_DONE}: only what is owed to a buyer can be written off"
-            )
-        await _put(conn, kind, case, attempt, "written_off", {"account": _account(verdict)})
-        return f"what is owed is written off against {verdict.account}"
-    if word == CAPTURED:
-        if kind != "void":
-            raise NotSettled(
-                f"settle {kind} as {DONE} or {NOT_DONE}: only a void can be {CAPTURED}"
-            )
-        await _put(conn, kind, case, attempt, "captured", await _late_capture(conn, case, verdict))
-        return "the capture is booked, and the bank is asked to refund it"
+    if word in {WRITE_OFF, CAPTURED}:
+        return await _act_on_money(conn, case, kind, attempt, verdict)
     done = _done(case, kind, verdict)
     await _put(conn, kind, case, attempt, "done", done)
     return f"{kind} counts as done"
+
+
+def _done(case: StoredCase, kind: str, verdict: Verdict) -> dict[str, Any]:
+    if kind == "void":
+        return {}
+    number = _bank_no(verdict)
+    asked_text, currency = str(case.details["asked"]).split()
+    requested = Money.of(asked_text, currency)
+    amount = _amount(verdict, requested)
+    _check_amount(kind, requested, amount)
+    rest = kind in _REFUNDS and amount < requested
+    return {
+        "bank_no": number,
+        "minor": amount.minor,
+        "account": _account(verdict) if rest else None,
+    }
+
+
+def _bank_no(verdict: Verdict) -> str:
+    number = verdict.bank_no
+    if not number or not (number.isascii() and number.isprintable() and len(number) <= 64):
+        raise NotSettled(
+            "give the bank's number of it with --number: 1 to 64 printable ASCII characters"
+        )
+    return number
+
+
+def _check_amount(kind: str, requested: Money, amount: Money) -> None:
+    currency = requested.currency
+    if kind in {"authorise", "transfer"} and amount != requested:
+        raise NotSettled(
+            f"have the bank mend it: {kind} is of {requested} {currency} and of nothing else, "
+            f"found {amount}"
+        )
+    if amount.minor <= 0 or (kind in _REFUNDS and amount > requested):
+        most = f", at most {requested}" if kind in _REFUNDS else ""
+        raise NotSettled(
+            f"give an amount above zero with --amount{most} {currency}: found {amount}"
+        )
+
+
+def _account(verdict: Verdict) -> str:
+    names = [account.value for account in ledger.WRITE_OFF_ACCOUNTS]
+    if verdict.account not in names:
+        raise NotSettled(
+            f"name with --account what it is written off against: {' or '.join(names)}, "
+            f"found {verdict.account}"
+        )
+    return verdict.account
+
+
+async def _act_on_money(
+    conn: Connection, case: StoredCase, kind: str, attempt: Attempt, verdict: Verdict
+) -> str:
+    """Write off a refund, or book a capture that the bank declined and did."""
+    if verdict.word == WRITE_OFF:
+        if kind not in _REFUNDS:
+            raise NotSettled(
+                f"settle {kind} as {DONE} or {NOT_DONE}: "
+                "only what is owed to a buyer can be written off"
+            )
+        await _put(conn, kind, case, attempt, "written_off", {"account": _account(verdict)})
+        return f"what is owed is written off against {verdict.account}"
+    if kind != "void":
+        raise NotSettled(f"settle {kind} as {DONE} or {NOT_DONE}: only a void can be {CAPTURED}")
+    await _put(conn, kind, case, attempt, "captured", await _late_capture(conn, case, verdict))
+    return "the capture is booked, and the bank is asked to refund it"
 
 
 async def _late_capture(conn: Connection, case: StoredCase, verdict: Verdict) -> dict[str, Any]:
@@ -146,58 +205,15 @@ async def _late_capture(conn: Connection, case: StoredCase, verdict: Verdict) ->
     return {"bank_no": _bank_no(verdict), "minor": amount.minor, "currency": amount.currency}
 
 
-def _bank_no(verdict: Verdict) -> str:
-    number = verdict.bank_no
-    if not number or not (number.isascii() and number.isprintable() and len(number) <= 64):
-        raise NotSettled(
-            "give the bank's number of it with --number: 1 to 64 printable ASCII characters"
-        )
-    return number
-
-
 def _amount(verdict: Verdict, instructed: Money) -> Money:
+    if verdict.amount is None:
+        return instructed
     try:
-        return (
-            instructed if verdict.amount is None else Money.of(verdict.amount, instructed.currency)
-        )
+        return Money.of(verdict.amount, instructed.currency)
     except MoneyError as error:
         raise NotSettled(
             f"give the amount in {instructed.currency} with --amount: {error}"
         ) from None
-
-
-def _done(case: StoredCase, kind: str, verdict: Verdict) -> dict[str, Any]:
-    """What the bank did: its number, the amount, and where the rest goes if a refund was of less."""
-    if kind == "void":
-        return {}
-    bank_no = _bank_no(verdict)
-    asked_text, currency = str(case.details["asked"]).split()
-    asked = Money.of(asked_text, currency)
-    amount = _amount(verdict, asked)
-    if kind in {"authorise", "transfer"} and amount != asked:
-        raise NotSettled(
-            f"have the bank mend it: {kind} is of {asked} {currency} and of nothing else, found {amount}"
-        )
-    if amount.minor <= 0 or (kind in _REFUNDS and amount > asked):
-        most = f", at most {asked}" if kind in _REFUNDS else ""
-        raise NotSettled(
-            f"give an amount above zero with --amount{most} {currency}: found {amount}"
-        )
-    rest = kind in _REFUNDS and amount < asked
-    return {
-        "bank_no": bank_no,
-        "minor": amount.minor,
-        "account": _account(verdict) if rest else None,
-    }
-
-
-def _account(verdict: Verdict) -> str:
-    names = [account.value for account in ledger.WRITE_OFF_ACCOUNTS]
-    if verdict.account not in names:
-        raise NotSettled(
-            f"name with --account what it is written off against: {' or '.join(names)}, found {verdict.account}"
-        )
-    return verdict.account
 
 
 async def _put(
@@ -208,16 +224,29 @@ async def _put(
     state: str,
     fields: dict[str, Any],
 ) -> None:
-    """Write a person's word as the attempt's state; the first attempt may have no row yet."""
+    """Write a verdict as the attempt's state; the first attempt may have no row yet."""
     order_id = case.order_id or await conn.fetchval(
         "SELECT order_id FROM effect WHERE intent_id = $1", attempt.intent_id
     )
     await conn.execute(
-        "INSERT INTO bank_attempt AS a (intent_id, number, order_id, kind, key, state, bank_no, minor, account, asked_again, "
-        "began_at, currency, ended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
+        "INSERT INTO bank_attempt AS a (intent_id, number, order_id, kind, key, state, bank_no, "
+        "minor, account, asked_again, began_at, currency, ended_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
         "CASE WHEN $6 = 'open' THEN NULL ELSE now() END) "
-        "ON CONFLICT (intent_id, number) DO UPDATE SET state = excluded.state, bank_no = excluded.bank_no, minor = excluded.minor, "
-        "currency = excluded.currency, account = excluded.account, asked_again = excluded.asked_again, ended_at = excluded.ended_at",
-        attempt.intent_id, attempt.number, order_id, kind, attempt.key, state, fields.get("bank_no"), fields.get("minor"),
-        fields.get("account"), fields.get("asked_again", attempt.asked_again), attempt.began_at, fields.get("currency"),
-    )  # fmt: skip
+        "ON CONFLICT (intent_id, number) DO UPDATE SET state = excluded.state, "
+        "bank_no = excluded.bank_no, minor = excluded.minor, "
+        "currency = excluded.currency, account = excluded.account, "
+        "asked_again = excluded.asked_again, ended_at = excluded.ended_at",
+        attempt.intent_id,
+        attempt.number,
+        order_id,
+        kind,
+        attempt.key,
+        state,
+        fields.get("bank_no"),
+        fields.get("minor"),
+        fields.get("account"),
+        fields.get("asked_again", attempt.asked_again),
+        attempt.began_at,
+        fields.get("currency"),
+    )

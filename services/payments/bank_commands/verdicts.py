@@ -1,103 +1,133 @@
-"""A person's word on what the bank did, as the answer that the bank owes."""
+"""The reply of the bank that a person's verdict stands for."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from services.payments.bank_commands.store import Attempt, RecordedReply, TalkEntry
-from services.payments.domain import bank as said
+from services.payments.bank_commands.store import Attempt
+from services.payments.bank_commands.talk import RecordedReply, TalkEntry
 from services.payments.domain.bank import (
+    AuthorisationDeclined,
     Authorise,
+    Authorised,
     BankCommand,
+    BankEvent,
     Capture,
+    Captured,
+    CaptureDeclined,
+    ExcessRefunded,
+    HoldGone,
     Refund,
+    Refunded,
     RefundTax,
     Transfer,
+    Transferred,
+    Voided,
 )
 from shared.effects import Effect
 from shared.money import Money
 
 NOT_DONE: Final = "not_done"
 CAPTURED: Final = "captured"
-_FOUND: Final = "a person found that the bank did not do it"
+_REASON: Final = "a person found that the bank did not do it"
 NOBODY: Final = UUID(int=0)
-"""Who paid where a person knows of the capture only: the match finds another payer than the buyer, and the money goes back."""
+"""The payer of a capture that only a person knows of.
+
+The match finds another payer than the buyer, so the money goes back."""
 WRITTEN_OFF: Final = "written-off"
 """Stands for the number of a refund that was not made."""
 
 
-def reply_of_verdict(effect: Effect, ask: BankCommand, attempt: Attempt) -> RecordedReply:
-    """The answer that a person's word is. Raises ValueError for a word that is none for this instruction."""
-    amount = _amount(ask, attempt)
-    kept = TalkEntry(
-        ask.order_id, attempt.intent_id, attempt.number, ask.kind, getattr(ask, "amount", None), ask.about, attempt.state,
-        number=attempt.bank_no, amount=amount, by="person",
-    )  # fmt: skip
-    return RecordedReply(effect, _answer(ask, attempt, amount), kept)
+def reply_of_verdict(
+    effect: Effect, command: BankCommand, attempt: Attempt, now: datetime
+) -> RecordedReply:
+    """Return the reply for a verdict given by `now`.
+
+    Raises ValueError if it does not fit the command.
+    """
+    amount = _amount(command, attempt)
+    entry = TalkEntry(
+        command.order_id,
+        attempt.intent_id,
+        attempt.number,
+        command.kind,
+        getattr(command, "amount", None),
+        command.about,
+        attempt.state,
+        number=attempt.bank_no,
+        amount=amount,
+        by="person",
+    )
+    return RecordedReply(effect, _event(command, attempt, amount, now), entry)
 
 
-def _amount(ask: BankCommand, attempt: Attempt) -> Money | None:
-    """What was moved by the person's word: what was asked for, where they name no other amount."""
+def _amount(command: BankCommand, attempt: Attempt) -> Money | None:
     if attempt.state == CAPTURED and attempt.minor is not None:
         return Money(attempt.minor, attempt.currency or "")
-    asked: Money | None = getattr(ask, "amount", None)
-    if asked is None or attempt.state == NOT_DONE:
+    requested: Money | None = getattr(command, "amount", None)
+    if requested is None or attempt.state == NOT_DONE:
         return None
     if attempt.state == "written_off":
-        return Money.zero(asked.currency)
-    return asked if attempt.minor is None else Money(attempt.minor, asked.currency)
+        return Money.zero(requested.currency)
+    return requested if attempt.minor is None else Money(attempt.minor, requested.currency)
 
 
-def _answer(
-    ask: BankCommand, attempt: Attempt, amount: Money | None
-) -> said.BankEvent | said.Transferred:
-    if isinstance(ask, Refund | RefundTax | Transfer):
-        return _given_out(ask, attempt, amount)
+def _event(
+    command: BankCommand, attempt: Attempt, amount: Money | None, now: datetime
+) -> BankEvent | Transferred:
+    if isinstance(command, Refund | RefundTax | Transfer):
+        return _paid_out(command, attempt, amount)
     if attempt.state == CAPTURED and amount is not None:
-        return _captured(ask, attempt, amount)
-    return _held_or_taken(ask, attempt, amount) if attempt.state == "done" else _not_done(ask)
+        return _captured(command, attempt, amount, now)
+    if attempt.state == "done":
+        return _done(command, attempt, amount, now)
+    return _not_done(command)
 
 
-def _held_or_taken(ask: BankCommand, attempt: Attempt, amount: Money | None) -> said.BankEvent:
-    match ask:
+def _done(command: BankCommand, attempt: Attempt, amount: Money | None, now: datetime) -> BankEvent:
+    match command:
         case Authorise():
-            return said.Authorised(ask.order_id, attempt.bank_no or "")
+            return Authorised(command.order_id, attempt.bank_no or "")
         case Capture() if amount is not None:
-            return _captured(ask, attempt, amount)
+            return _captured(command, attempt, amount, now)
         case _:
-            return said.Voided(ask.order_id)
+            return Voided(command.order_id)
 
 
-def _captured(ask: BankCommand, attempt: Attempt, amount: Money) -> said.Captured:
-    at = attempt.began_at or datetime.now(UTC)
-    return said.Captured(ask.order_id, amount, attempt.bank_no or "", "", NOBODY, "", at)
+def _captured(command: BankCommand, attempt: Attempt, amount: Money, now: datetime) -> Captured:
+    number, paid_at = attempt.bank_no or "", attempt.began_at or now
+    return Captured(command.order_id, amount, number, "", NOBODY, "", paid_at)
 
 
-def _not_done(ask: BankCommand) -> said.BankEvent:
-    match ask:
+def _not_done(command: BankCommand) -> BankEvent:
+    match command:
         case Authorise():
-            return said.AuthorisationDeclined(ask.order_id, NOT_DONE, _FOUND)
+            return AuthorisationDeclined(command.order_id, NOT_DONE, _REASON)
         case Capture():
-            return said.CaptureDeclined(ask.order_id, NOT_DONE, _FOUND)
+            return CaptureDeclined(command.order_id, NOT_DONE, _REASON)
         case _:
-            return said.HoldGone(ask.order_id)
+            return HoldGone(command.order_id)
 
 
-def _given_out(
-    ask: Refund | RefundTax | Transfer, attempt: Attempt, amount: Money | None
-) -> said.BankEvent | said.Transferred:
+def _paid_out(
+    command: Refund | RefundTax | Transfer, attempt: Attempt, amount: Money | None
+) -> BankEvent | Transferred:
     number = attempt.bank_no or WRITTEN_OFF
-    if amount is None or (isinstance(ask, Transfer) and attempt.state != "done"):
-        raise ValueError(f"{attempt.state} is no word on {ask.kind}")
-    match ask:
+    if amount is None or (isinstance(command, Transfer) and attempt.state != "done"):
+        raise ValueError(f"the verdict {attempt.state} does not fit {command.kind}")
+    match command:
         case Transfer():
-            return said.Transferred(ask.order_id, number)
+            return Transferred(command.order_id, number)
         case Refund():
-            return said.Refunded(ask.order_id, number, amount=amount, account=attempt.account)
+            return Refunded(command.order_id, number, amount=amount, account=attempt.account)
         case RefundTax():
-            off = ask.amount - amount
-            return said.ExcessRefunded(
-                ask.order_id, ask.amount, number, ask.turn, written_off=off, account=attempt.account
+            return ExcessRefunded(
+                command.order_id,
+                command.amount,
+                number,
+                command.revision,
+                written_off=command.amount - amount,
+                account=attempt.account,
             )

@@ -1,4 +1,4 @@
-"""The amount of the deposit at customs, by day: dated data, deposit.toml."""
+"""The amount of the deposit at customs by day: dated data, deposit.toml."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ POLICY: Final = Path(__file__).with_name("deposit.toml")
 
 @dataclass(frozen=True, slots=True)
 class DepositPolicy:
-    """The deposit by the day from which it holds, in order."""
+    """Amounts of the deposit, each from its day on, the oldest first."""
 
     rows: tuple[tuple[date, Money], ...]
 
     def on(self, day: date) -> Money:
-        """The deposit of a day; the first row's before it."""
         return next(
             (amount for valid_from, amount in reversed(self.rows) if valid_from <= day),
             self.rows[0][1],
@@ -29,23 +28,24 @@ class DepositPolicy:
 
 
 def load(path: Path = POLICY) -> DepositPolicy:
-    """The deposits of a file; raises Misconfigured naming the row."""
+    """Return the policy of a file. Raises Misconfigured with the fault."""
     try:
         rows = tomllib.loads(path.read_text(encoding="utf-8"))["deposit"]
-        found = tuple(
+        deposits = tuple(
             (row["valid_from"], Money.of(row["amount"], row["currency"]))
             for row in rows
             if row["source"]
         )
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, MoneyError) as error:
         raise Misconfigured(f"mend {path.name}: {type(error).__name__}: {error}") from None
-    days = [day for day, _ in found]
+    days = [day for day, _ in deposits]
     if (
-        not found
+        not deposits
         or days != sorted(set(days))
-        or any(amount.minor < 0 or amount.currency != "CNY" for _, amount in found)
+        or any(amount.minor < 0 or amount.currency != "CNY" for _, amount in deposits)
     ):
         raise Misconfigured(
-            f"mend {path.name}: deposits are in CNY, not below zero, each from a later day than the one before"
+            f"mend {path.name}: deposits are in CNY, not below zero, "
+            "each from a later day than the one before"
         )
-    return DepositPolicy(found)
+    return DepositPolicy(deposits)

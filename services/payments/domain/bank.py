@@ -1,4 +1,4 @@
-"""What the bank answers, and what is asked of it."""
+"""Events of the bank, and commands to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
+
+from pydantic import ConfigDict, Field
 
 from shared.events.base import Fact
 from shared.events.persons import SealedPerson
@@ -23,7 +25,7 @@ class Authorised:
 
 @dataclass(frozen=True, slots=True)
 class AuthorisationDeclined:
-    """The bank will not hold the amount; `code` is its own (ISO 20022 reason)."""
+    """The bank does not hold the amount; `code` is the bank's (ISO 20022 reason)."""
 
     order_id: UUID
     code: str
@@ -32,7 +34,8 @@ class AuthorisationDeclined:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """The bank took the amount, which may differ from what was asked; the payer is whom the bank knows."""
+    """The bank took the amount, which may differ from the one asked; the payer is as the bank
+    knows it."""
 
     order_id: UUID
     amount: Money
@@ -47,7 +50,7 @@ class Captured:
 
 @dataclass(frozen=True, slots=True)
 class CaptureDeclined:
-    """The bank will not take what it holds."""
+    """The bank does not take what it holds."""
 
     order_id: UUID
     code: str
@@ -56,23 +59,23 @@ class CaptureDeclined:
 
 @dataclass(frozen=True, slots=True)
 class Voided:
-    """The bank let the held amount go."""
+    """The bank released the hold."""
 
     order_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class HoldGone:
-    """There is nothing to let go: the hold ran out at the bank, or the bank knows of none."""
+    """There is no hold to release: it ran out, or the bank knows of none."""
 
     order_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """The bank gave back what it was asked to; `amount` where a person said that it was less.
+    """The bank refunded the amount asked; `amount` if a person stated a smaller one.
 
-    What was not given back is written off against the account.
+    The rest is written off against `account`.
     """
 
     order_id: UUID
@@ -84,12 +87,13 @@ class Refunded:
 
 @dataclass(frozen=True, slots=True)
 class ExcessRefunded:
-    """The bank gave back the tax that was withheld too much; `written_off` is what a person said will not go back."""
+    """The bank refunded tax that was withheld too much; `written_off` is not refunded, by a
+    verdict."""
 
     order_id: UUID
     amount: Money
     refund_no: str
-    turn: int = 0
+    revision: int = 0
     paid_at: datetime | None = None
     written_off: Money | None = None
     account: str | None = None
@@ -97,7 +101,7 @@ class ExcessRefunded:
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
-    """The bank paid customs; `order_id` is the payment's own id and no order's."""
+    """The bank paid customs; `order_id` is the id of the transfer, not of an order."""
 
     order_id: UUID
     transfer_no: str
@@ -114,37 +118,36 @@ BankEvent = (
     | Refunded
     | ExcessRefunded
 )
-"""What the bank says of an order's money; a transfer to customs is of many orders and followed by itself."""
+"""Events of one order's money; a transfer to customs concerns many orders."""
 
 
 class BankCommand(Fact):
-    """Something to ask of the bank once; with `traceparent` the answer's facts continue the trace."""
+    """A command to be done once; with `traceparent` the events of the reply continue the trace."""
 
     kind: ClassVar[str]
     about_field: ClassVar[str | None] = None
-    """The field with the number of the hold, payment or payment book that it is about."""
+    """The field with the number of the hold, payment or payment book of the command."""
 
     order_id: UUID
     traceparent: str | None = None
 
     @property
     def intent_id(self) -> UUID:
-        """The idempotency key: one of each kind per order, the same for ever."""
+        """The idempotency key: one for each kind and order, the same for ever."""
         return uuid5(self.order_id, self.kind)
 
     @property
     def about(self) -> str | None:
-        """The number of the hold, payment or payment book that it is about."""
         return None if self.about_field is None else getattr(self, self.about_field)
 
     @property
     def reference(self) -> str:
-        """Our name for the payment at the bank; two platforms may have the same order number."""
+        """Our name of the payment at the bank. Order numbers are not unique across platforms."""
         return str(self.order_id)
 
 
 class Authorise(BankCommand):
-    """Hold the amount; the payer stays sealed until the moment it is sent."""
+    """Hold the amount; the payer stays sealed until the command is sent."""
 
     kind: ClassVar[str] = "authorise"
     amount: Money
@@ -163,7 +166,7 @@ class Capture(BankCommand):
 
 
 class Void(BankCommand):
-    """Let the amount held go."""
+    """Release the hold."""
 
     kind: ClassVar[str] = "void"
     about_field: ClassVar[str | None] = "authorisation_no"
@@ -172,7 +175,7 @@ class Void(BankCommand):
 
 
 class Refund(BankCommand):
-    """Give back what was captured, or what belongs to the goods of one return."""
+    """Refund what was captured, or what belongs to the goods of one return."""
 
     kind: ClassVar[str] = "refund"
     about_field: ClassVar[str | None] = "payment_no"
@@ -182,7 +185,7 @@ class Refund(BankCommand):
 
     @property
     def intent_id(self) -> UUID:
-        """One of the whole, or one for each return."""
+        """One for the whole, or one for each return."""
         return uuid5(
             self.order_id,
             self.kind if self.return_no is None else f"{self.kind}:return {self.return_no}",
@@ -190,22 +193,26 @@ class Refund(BankCommand):
 
 
 class RefundTax(BankCommand):
-    """Give back the tax that was withheld too much."""
+    """Refund tax that was withheld too much. Stored commands call the revision `turn`."""
+
+    model_config = ConfigDict(
+        validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
 
     kind: ClassVar[str] = "refund_tax"
     about_field: ClassVar[str | None] = "payment_no"
     payment_no: str
     amount: Money
-    turn: int = 0
+    revision: int = Field(0, alias="turn")
 
     @property
     def intent_id(self) -> UUID:
-        """One for the first bill, one for each time the difference is shared out anew."""
-        return uuid5(self.order_id, f"{self.kind}:{self.turn}" if self.turn else self.kind)
+        """One for the first bill, and one for each revision of the allocation."""
+        return uuid5(self.order_id, f"{self.kind}:{self.revision}" if self.revision else self.kind)
 
 
 class Transfer(BankCommand):
-    """Pay the bills of a payment book to customs; `order_id` is the payment's own id."""
+    """Pay the bills of a payment book to customs; `order_id` is the id of the transfer."""
 
     kind: ClassVar[str] = "transfer"
     about_field: ClassVar[str | None] = "payment_book"

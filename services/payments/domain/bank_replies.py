@@ -1,4 +1,4 @@
-"""What the bank says on the wire: numbers, amounts and times of a shape that can be believed, or none."""
+"""The bank's replies on the wire: numbers, amounts and times of a plausible shape."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\
 
 
 def _text(value: Any) -> Any:
-    """Only a text: a JSON number is no time and no amount."""
+    """Accept texts only: a JSON number is no time and no amount."""
     if not isinstance(value, str):
         raise ValueError("must be a text")
     return value
@@ -32,7 +32,10 @@ def _in_our_time(at: datetime) -> datetime:
 
 
 def one_line(text: str) -> str:
-    """The bank's own words for people: one line, cut, and without any number long enough to be a person's."""
+    """Return the bank's text as one line of at most REASON_MAX characters, long numbers hidden.
+
+    A number of 11 or more digits may identify a person.
+    """
     return _LONG_NUMBER.sub("***", _UNPRINTABLE.sub(" ", text))[:REASON_MAX]
 
 
@@ -46,7 +49,7 @@ At = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_in_our_tim
 
 
 class BankReply(Fact):
-    """What the bank says of one key; which of the fields are there depends on the status."""
+    """The bank's reply of one key; its fields depend on the status."""
 
     key: UUID
     status: Word
@@ -66,7 +69,7 @@ class BankReply(Fact):
 
     @property
     def money(self) -> Money | None:
-        """The amount it names, None if it names none; raises MoneyError for one that is none of its currency."""
+        """The amount; None without one. Raises MoneyError if the currency does not allow it."""
         return (
             None
             if self.amount is None or self.currency is None
@@ -75,7 +78,7 @@ class BankReply(Fact):
 
 
 class BankRecord(BankReply):
-    """What the bank has in its books under a reference; the key is there where the bank still knows it."""
+    """A record of the bank's books under our reference; with its key while the bank knows it."""
 
     key: UUID | None = None  # type: ignore[assignment]
     operation: Word

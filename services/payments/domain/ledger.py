@@ -1,4 +1,4 @@
-"""The books: every movement of money is a debit and a credit of the same integer amount of minor units."""
+"""The ledger: each movement is a debit and a credit of the same integer amount of minor units."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.money import Money
 
 
 class Account(StrEnum):
-    """Whose money it is. Debits are positive, so what we owe stands as a negative balance."""
+    """The accounts. Debits are positive, so what we owe is a negative balance."""
 
     BANK_CLEARING = "bank_clearing"
     BUYER_FUNDS = "buyer_funds"
@@ -27,7 +27,8 @@ class Account(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Why money moved; each at most once per order, those of returns, corrected bills and what they entail once for each."""
+    """Why money moved: once an order, or once for each return, corrected bill or revision
+    (`part`)."""
 
     CAPTURE = "capture"
     SETTLE_MERCHANT = "settle_merchant"
@@ -51,7 +52,7 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """An account, and whose part of it where it has parts (a merchant's code)."""
+    """An account, and for the accounts of merchants the merchant's code."""
 
     account: Account
     party: str = ""
@@ -69,8 +70,11 @@ OWN_FUNDS = Holder(Account.OWN_FUNDS)
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """An amount from one holder (credited) to another (debited); always more than nothing. `part` counts returns,
-    corrections of a bill or turns of sharing out from 1."""
+    """An amount above zero from `credit` to `debit`.
+
+    `part` counts returns, corrections of a bill or revisions of an allocation from 1.
+    Raises ValueError for an amount of zero or below.
+    """
 
     purpose: Purpose
     debit: Holder
@@ -101,7 +105,7 @@ class JournalEntry:
 
 
 def capture(amount: Money) -> tuple[Movement, ...]:
-    """The bank has the buyer's money for us; it is still the buyer's until the goods are released."""
+    """Book a capture: the money is the buyer's until the goods are released."""
     return (Movement(Purpose.CAPTURE, BANK, BUYER, amount),)
 
 
@@ -110,13 +114,14 @@ def refund(amount: Money, part: int = 0) -> tuple[Movement, ...]:
 
 
 def shares(captured: Money, tax_withheld: Money) -> tuple[Money, Money]:
-    """The merchant's and the tax office's part of what was captured; tax comes first if it is too little."""
+    """Return the merchant's and the tax office's share; tax comes first if too little was
+    captured."""
     tax = min(tax_withheld, captured, key=lambda money: money.minor)
     return captured - tax, tax
 
 
 def settle(captured: Money, tax_withheld: Money, merchant_code: str) -> tuple[Movement, ...]:
-    """The goods were released: the buyer's funds become the merchant's and the tax office's."""
+    """Book a release: the buyer's funds become the merchant's and the tax office's."""
     merchant, tax = shares(captured, tax_withheld)
     parts = (
         (Purpose.SETTLE_MERCHANT, BUYER, Holder(Account.MERCHANT_PAYABLE, merchant_code), merchant),
@@ -126,8 +131,9 @@ def settle(captured: Money, tax_withheld: Money, merchant_code: str) -> tuple[Mo
 
 
 def unsettle(goods: Money, tax: Money, merchant_code: str, part: int) -> tuple[Movement, ...]:
-    """Goods came back: what belongs to them goes back to the buyer, the price from the merchant, the withheld tax out of
-    suspense: what is owed to customs for them is taken back where tax says so (dues.py), whichever is heard first.
+    """Book a return: the price goes back from the merchant, the withheld tax out of suspense.
+
+    The debt to customs is reduced separately, on tax's event (customs_debt); either may come first.
     """
     parts = (
         (Purpose.UNSETTLE_MERCHANT, Holder(Account.MERCHANT_PAYABLE, merchant_code), BUYER, goods),
@@ -143,7 +149,7 @@ def _moved(
 
 
 def entries(cause: UUID, order_id: UUID, movement: Movement) -> tuple[JournalEntry, JournalEntry]:
-    """The two rows of a movement. `cause` is the id of what it follows from: booked twice is booked once."""
+    """Return the two rows of a movement; with the same `cause`, booking twice is booking once."""
     txn_id = uuid5(cause, movement.purpose)
     currency, minor = movement.amount.currency, movement.amount.minor
     debit, credit = movement.debit, movement.credit
@@ -173,40 +179,37 @@ def entries(cause: UUID, order_id: UUID, movement: Movement) -> tuple[JournalEnt
     )
 
 
-# --- tax: what is owed to customs, what it is set against, and the guarantee that stands for it
+# --- tax owed to customs, and the deposit that guarantees it
 
 
 def shift(
     purpose: Purpose, debit: Holder, credit: Holder, minor: int, currency: str, part: int = 0
 ) -> tuple[Movement, ...]:
-    """A movement of `minor` units from `credit` to `debit`; of a negative amount the other way, of none nothing."""
+    """Return a movement of `minor` units; a negative amount moves the other way, zero does not
+    move."""
     if minor < 0:
         debit, credit = credit, debit
     return (Movement(purpose, debit, credit, Money(abs(minor), currency), part),) if minor else ()
 
 
 WRITE_OFF_ACCOUNTS: Final = (Account.OWN_FUNDS, Account.TAX_DIFFERENCE)
-"""Against which a person may write off what will not go back."""
+"""Accounts against which a person may write off a refund."""
 
 
 def write_off(
     purpose: Purpose, owed: Holder, account: str | None, amount: Money, part: int
 ) -> tuple[Movement, ...]:
-    """What is owed and will not be paid, by a person's word, to the account they named."""
     named = Holder(Account(account)) if account else OWN_FUNDS
     return shift(purpose, owed, named, amount.minor, amount.currency, part)
 
 
 def claim_on(merchant_code: str) -> Holder:
-    """What a merchant owes us from his guarantee."""
     return Holder(Account.MERCHANT_CLAIM, merchant_code)
 
 
 def reserve(amount: Money) -> tuple[Movement, ...]:
-    """Part of the deposit at customs stands for a release's tax."""
     return shift(Purpose.RESERVE, RESERVED, FREE, amount.minor, amount.currency)
 
 
 def unreserve(amount: Money) -> tuple[Movement, ...]:
-    """The tax was paid, or is not levied: its part of the deposit is free again."""
     return shift(Purpose.UNRESERVE, FREE, RESERVED, amount.minor, amount.currency)

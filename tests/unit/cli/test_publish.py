@@ -21,7 +21,7 @@ from services.cli.order import app as order_app
 from services.cli.order import follower, requests, steps
 from services.cli.order.lookup import ENDS, STATES
 from services.cli.submission_files import Submission
-from services.orders.intake.decoding import REASONS
+from services.orders.intake.commands import REASONS
 
 ORDER = UUID(int=1)
 TO = RunningStack("kafka", "postgres", "", Path())

@@ -27,8 +27,8 @@ from services.cli.verify.reconciliation import (
 )
 from services.cli.verify.report import as_document
 from services.cli.verify.sales import HOUR_S, SalesCount, _differences, new_sales_count
-from services.orders.domain import sales
-from services.orders.intake.submission import PROBE
+from services.orders.domain import sales, sales_results
+from services.orders.intake.placed_order import PROBE
 from shared.envelope import Record
 
 ORDER = UUID(int=1)
@@ -158,7 +158,9 @@ def rows_of(*rows: tuple[int, dict[str, int]]) -> list[tuple[bytes, bytes]]:
     for at_s, counts in rows:
         key = sales.Key(0, "hour", at_s, "US-CN", "CNY")
         row = sales.Row(verified_minor=100 * counts.get("fulfilled", 0), **counts)
-        found.append((sales.result_key(key), sales.result_of(key, row, datetime.now(UTC))))
+        found.append(
+            (sales_results.result_key(key), sales_results.result_of(key, row, datetime.now(UTC)))
+        )
     return found
 
 
@@ -169,11 +171,14 @@ def test_the_stream_must_count_every_stage_as_the_log_does() -> None:
         (NOON_S, "order.placed.v1", PROBE),
     )
     assert (
-        _differences(log, sales.totals_of(rows_of((NOON_S, {"placed": 1, "fulfilled": 1})))) == []
+        _differences(log, sales_results.totals_of(rows_of((NOON_S, {"placed": 1, "fulfilled": 1}))))
+        == []
     )
-    twice = _differences(log, sales.totals_of(rows_of((NOON_S, {"placed": 2, "fulfilled": 1}))))
+    twice = _differences(
+        log, sales_results.totals_of(rows_of((NOON_S, {"placed": 2, "fulfilled": 1})))
+    )
     assert twice == ["corridor US-CN: 1 orders placed, 2 in the stream"]
-    assert len(_differences(log, sales.totals_of([]))) == 3
+    assert len(_differences(log, sales_results.totals_of([]))) == 3
 
 
 def test_hours_that_a_log_has_forgotten_in_part_say_nothing() -> None:
@@ -183,13 +188,13 @@ def test_hours_that_a_log_has_forgotten_in_part_say_nothing() -> None:
         (NOON_S + 60, "order.fulfilled.v1", "US-CN"),
         (NOON_S + HOUR_S, "order.fulfilled.v1", "US-CN"),
     )
-    assert _differences(log, sales.totals_of(rows))
+    assert _differences(log, sales_results.totals_of(rows))
     log.forgets_before((NOON_S + 60) * 1000)
     assert log.whole_from_s == NOON_S + HOUR_S
-    assert _differences(log, sales.totals_of(rows, since_s=log.whole_from_s)) == []
+    assert _differences(log, sales_results.totals_of(rows, since_s=log.whole_from_s)) == []
     log = sold_of((NOON_S + 60, "order.fulfilled.v1", "US-CN"))
     log.forgets_before((NOON_S + 60) * 1000)
-    assert len(_differences(log, sales.totals_of(rows, since_s=log.whole_from_s))) == 2
+    assert len(_differences(log, sales_results.totals_of(rows, since_s=log.whole_from_s))) == 2
 
 
 PAID: tuple[Line, ...] = (

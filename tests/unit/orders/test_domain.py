@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.samples import submission
-from services.orders.domain.decisions import DECISIONS, ENDED, STAGE, Command, decide
+from services.orders.domain.decisions import DECISIONS, Command, decide
 from services.orders.domain.external_states import BORDER, PAYMENT, TAX, Stage
 from services.orders.domain.order import InvalidSubmission, Order, ValidSubmission
+from services.orders.domain.stages import ENDED, STAGE
 from services.orders.handlers import BILL_EVENTS
 from services.orders.intake.fingerprint import (
     VERSION,
@@ -26,12 +27,8 @@ from services.orders.intake.fingerprint import (
     verdict_of,
     version_of,
 )
-from services.orders.intake.submission import (
-    CancelRequested,
-    ReturnRequested,
-    Submitted,
-    order_placed,
-)
+from services.orders.intake.placed_order import order_placed
+from services.orders.intake.submission import CancelRequested, ReturnRequested, Submitted
 from services.orders.timeline import SHOWN, summary
 from shared.events import customs, payments, tax
 from shared.events import orders as said

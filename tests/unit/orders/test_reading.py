@@ -12,16 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.samples import submission
-from services.orders.handlers import decode
-from services.orders.intake.decoding import (
-    JSON_BYTES_MAX,
-    IntakeItem,
-    read_submission,
-    with_only_order,
-)
+from services.orders.intake.decoding import IntakeItem, read_submission, with_only_order
 from services.orders.intake.fingerprint import fingerprint
+from services.orders.intake.strict_json import JSON_BYTES_MAX
 from services.orders.intake.submission import CancelRequested, ReturnRequested, Submitted
 from services.orders.intake.validation import validate
+from services.orders.records import decode
 from shared.decoding import PartlyReadable
 from shared.envelope import Record
 from shared.errors import Unprocessable

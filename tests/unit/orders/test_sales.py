@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.orders.domain import sales
+from services.orders.domain import sales, sales_results
 from services.orders.domain.sales import CountedEvent, Key, Row
 from shared.errors import Unprocessable
 from shared.events.orders import (
@@ -99,10 +99,11 @@ def test_every_window_size_adds_up_to_the_log(log: Log) -> None:
     table: dict[Key, Row] = {}
     fold_all(table, log, 0, len(log))
     records = [
-        (sales.result_key(k), sales.result_of(k, r, datetime.now(UTC))) for k, r in table.items()
+        (sales_results.result_key(k), sales_results.result_of(k, r, datetime.now(UTC)))
+        for k, r in table.items()
     ]
     for size in sales.SIZES:
-        totals = sales.totals_of(records, size)
+        totals = sales_results.totals_of(records, size)
         assert set(totals) == {event.corridor for _, event in log}
         for corridor, total in totals.items():
             of_it = [event for _, event in log if event.corridor == corridor]
@@ -119,9 +120,10 @@ def test_a_reader_takes_the_greatest_offset_even_if_an_earlier_state_came_after_
     second = sales.apply(first, 9, 0, event)
     at = datetime(2026, 11, 23, tzinfo=UTC)
     records: list[tuple[bytes | None, bytes | None]] = [
-        (sales.result_key(key), sales.result_of(key, row, at)) for row in (first, second, first)
+        (sales_results.result_key(key), sales_results.result_of(key, row, at))
+        for row in (first, second, first)
     ]
-    assert sales.totals_of([*records, (b"gone", None)])["us-cn"].counts["fulfilled"] == 2
+    assert sales_results.totals_of([*records, (b"gone", None)])["us-cn"].counts["fulfilled"] == 2
 
 
 def test_parts_of_a_window_in_two_partitions_have_two_keys_and_are_added() -> None:
@@ -130,10 +132,10 @@ def test_parts_of_a_window_in_two_partitions_have_two_keys_and_are_added() -> No
     for partition in (0, 1):
         key = Key(partition, "hour", NOON_MS // 1000, "us-cn", "CNY")
         row = sales.apply(None, 7, NOON_MS, CountedEvent("fulfilled", "us-cn", "CNY", 1050, 1200))
-        records.append((sales.result_key(key), sales.result_of(key, row, at)))
+        records.append((sales_results.result_key(key), sales_results.result_of(key, row, at)))
     assert records[0][0] == b"2026-11-23T12:00:00Z|hour|us-cn|CNY|0"
     assert orjson.loads(records[0][1])["verified_goods_value"] == "10.50"
-    assert sales.totals_of(records)["us-cn"].verified_minor["CNY"] == 2100
+    assert sales_results.totals_of(records)["us-cn"].verified_minor["CNY"] == 2100
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,8 @@ def test_amounts_are_said_in_major_units_of_their_currency(
     key = Key(0, "minute", 0, "us-cn", currency)
     row = sales.apply(None, 0, 0, CountedEvent("fulfilled", "us-cn", currency, minor, minor))
     assert (
-        orjson.loads(sales.result_of(key, row, datetime.now(UTC)))["verified_goods_value"] == said
+        orjson.loads(sales_results.result_of(key, row, datetime.now(UTC)))["verified_goods_value"]
+        == said
     )
 
 
@@ -170,14 +173,14 @@ def test_a_fulfilled_order_counts_with_its_goods_value_and_what_was_paid() -> No
         order_id=uuid4(), order_no="A-1", corridor="us-cn", direction="import",
         goods_value=Money.of(Decimal("172.00"), "CNY"), amount_paid=Money.of("204.10", "CNY"),
     )  # fmt: skip
-    assert sales.read(*event_bytes(event)) == CountedEvent(
+    assert sales.parse(*event_bytes(event)) == CountedEvent(
         "fulfilled", "us-cn", "CNY", 17200, 20410
     )
 
 
 def test_ends_without_an_amount_count_without_a_currency() -> None:
     rejected = OrderRejected(order_id=uuid4(), order_no="A-1", corridor="us-cn", faults=())
-    assert sales.read(*event_bytes(rejected)) == CountedEvent("rejected", "us-cn", "XXX")
+    assert sales.parse(*event_bytes(rejected)) == CountedEvent("rejected", "us-cn", "XXX")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +194,7 @@ def test_a_return_counts_with_the_value_of_its_goods_and_in_their_currency(
         order_id=uuid4(), order_no="A-1", corridor="us-cn", reason="-", return_no=1, in_time=True, goods_value=cny,
         amount=Money.of("7.00", "CNY"), tax_not_levied=cny,
     )  # fmt: skip
-    counted = sales.read(*event_bytes(event))
+    counted = sales.parse(*event_bytes(event))
     assert counted == CountedEvent(stage, "us-cn", "CNY", 500)
     assert counted is not None
     row = sales.apply(None, 0, 0, counted)
@@ -204,7 +207,7 @@ def test_a_return_counts_with_the_value_of_its_goods_and_in_their_currency(
 
 @pytest.mark.parametrize("wire_type", [None, b"", b"order.unwinding.v1", b"payment.captured.v1"])
 def test_other_types_count_nothing_whatever_they_carry(wire_type: bytes | None) -> None:
-    assert sales.read(wire_type, b"not json") is None
+    assert sales.parse(wire_type, b"not json") is None
 
 
 @pytest.mark.parametrize(
@@ -216,7 +219,7 @@ def test_other_types_count_nothing_whatever_they_carry(wire_type: bytes | None) 
 )  # fmt: skip
 def test_a_placed_order_that_is_not_one_is_refused(value: bytes | None) -> None:
     with pytest.raises(Unprocessable):
-        sales.read(b"order.placed.v1", value)
+        sales.parse(b"order.placed.v1", value)
 
 
 def test_a_sale_in_two_currencies_is_refused() -> None:
@@ -225,7 +228,7 @@ def test_a_sale_in_two_currencies_is_refused() -> None:
         "amount_paid": {"amount": "1", "currency": "USD"},
     }
     with pytest.raises(Unprocessable):
-        sales.read(b"order.fulfilled.v1", orjson.dumps({"corridor": "us-cn", **found}))
+        sales.parse(b"order.fulfilled.v1", orjson.dumps({"corridor": "us-cn", **found}))
 
 
 def test_an_id_is_new_once_among_so_many_and_a_record_without_one_always() -> None:

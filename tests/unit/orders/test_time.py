@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.orders.handlers import decode
 from services.orders.intake.validation import validate
+from services.orders.records import decode
 from shared.decoding import BEHIND_MAX_MS, arrival_ms, with_arrival_time
 from shared.envelope import Record
 from shared.errors import Unprocessable

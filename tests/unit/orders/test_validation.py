@@ -19,15 +19,17 @@ from services.customs.ceb import codes as printer
 from services.customs.ceb import tables
 from services.orders.intake import codes
 from services.orders.intake.decoding import read_submission
+from services.orders.intake.goods_rules import HS_DIGITS
 from services.orders.intake.identifiers import (
     enterprise_code_fault,
     is_gtin,
     is_postal_item,
     resident_id_fault,
 )
+from services.orders.intake.placed_order import corridor_of
 from services.orders.intake.schema_faults import FAULTS_MAX
-from services.orders.intake.submission import Submitted, corridor_of
-from services.orders.intake.validation import HS_DIGITS, validate
+from services.orders.intake.submission import Submitted
+from services.orders.intake.validation import validate
 from shared.events.base import Fault
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

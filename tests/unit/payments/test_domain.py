@@ -27,18 +27,11 @@ from services.payments.domain.bank import (
     Void,
     Voided,
 )
+from services.payments.domain.decisions import Trigger, decide
 from services.payments.domain.ledger import Account, JournalEntry
-from services.payments.domain.payment import (
-    PAYMENT,
-    UNWINDING,
-    Payment,
-    PaymentDecision,
-    PaymentState,
-    PaymentTerms,
-    Trigger,
-    decide,
-    refund_excess,
-)
+from services.payments.domain.payment import Payment, PaymentDecision, PaymentTerms
+from services.payments.domain.payment_returns import refund_excess
+from services.payments.domain.payment_states import PAYMENT, UNWINDING, PaymentState
 from services.payments.domain.returns import refundable, tax_still_withheld
 from shared.events.customs import GoodsReleased, ReturnedLine
 from shared.events.orders import OrderPlaced, OrderUnwinding, Party, ReturnAccepted

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.payments.customs_debt import domain as customs_debt
+from services.payments.customs_debt import tax_due
+from services.payments.customs_debt.allocation import LedgerPosition, allocate_difference
+from services.payments.customs_debt.cover import cover
 from services.payments.customs_debt.deposit_policy import POLICY, load
-from services.payments.customs_debt.domain import TaxDueState
+from services.payments.customs_debt.tax_due import TaxDueState
 from services.payments.domain import ledger
 from services.payments.domain.bank import Transferred
 from services.payments.domain.ledger import Account, Movement
@@ -57,32 +59,30 @@ class Books:
 
     def __init__(self) -> None:
         self.of: Counter[Account] = Counter()
-        self.held = customs_debt.LedgerPosition()
+        self.held = LedgerPosition()
 
     def book(self, movements: tuple[Movement, ...]) -> None:
+        self.held = self.held.after(movements)
         for movement in movements:
             for entry in ledger.entries(uuid4(), ORDER, movement):
                 self.of[entry.account] += entry.amount_minor
-                self.held.add(entry)
 
     def released(self, withheld: int, assessed: int) -> None:
         """What a release books: the shares of what was captured, and what was assessed."""
         self.book(ledger.capture(yuan(10**6)))
         self.book(ledger.settle(yuan(10**6), yuan(withheld), "M"))
         self.book(
-            customs_debt.owe_assessed(
-                TaxPosted(order_id=ORDER, total=yuan(assessed)), yuan(withheld)
-            )
+            tax_due.owe_assessed(TaxPosted(order_id=ORDER, total=yuan(assessed)), yuan(withheld))
         )
 
-    def settled(self, withheld: int, assessed: int, billed: int) -> customs_debt.TaxDue:
+    def settled(self, withheld: int, assessed: int, billed: int) -> tax_due.TaxDue:
         event = TaxBillSettled(
             order_id=ORDER, tax_no="T", withheld=yuan(withheld), assessed=yuan(assessed), billed=yuan(billed), merchant_code="M",
             outcome=outcome_of(withheld, billed),  # type: ignore[arg-type]
         )  # fmt: skip
-        due, movements = customs_debt.settle(event, yuan(withheld))
+        due, movements = tax_due.settle(event, yuan(withheld))
         self.book(movements)
-        excess = customs_debt.excess_of(due)
+        excess = tax_due.excess_of(due)
         if excess is None:
             return due
         self.book(
@@ -90,13 +90,11 @@ class Books:
                 ledger.Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, excess.minor, "CNY"
             )
         )
-        return customs_debt.TaxDue(
-            **{f: getattr(due, f) for f in due.__slots__} | {"refunded": excess}
-        )
+        return tax_due.TaxDue(**{f: getattr(due, f) for f in due.__slots__} | {"refunded": excess})
 
-    def evened_out(self, due: customs_debt.TaxDue) -> customs_debt.TaxDue:
+    def evened_out(self, due: tax_due.TaxDue) -> tax_due.TaxDue:
         """What is between withheld and billed shared out anew; the bank gives back at once what is too much."""
-        due, moved, excess = customs_debt.allocate_difference(due, self.held)
+        due, moved, excess = allocate_difference(due, self.held)
         self.book(moved)
         if excess.minor:
             self.book(
@@ -106,14 +104,14 @@ class Books:
                     ledger.BANK,
                     excess.minor,
                     "CNY",
-                    due.turn,
+                    due.revision,
                 )
             )
             due = replace(due, refunded=due.refunded + excess)
-        assert customs_debt.allocate_difference(due, self.held) == (due, (), yuan(0))
+        assert allocate_difference(due, self.held) == (due, (), yuan(0))
         return due
 
-    def given_back(self, withheld: int, due: customs_debt.TaxDue) -> None:
+    def given_back(self, withheld: int, due: tax_due.TaxDue) -> None:
         """What undoing the order books, beside what tax says."""
         price, tax = ledger.shares(yuan(10**6), yuan(withheld))
         self.book(ledger.unsettle(price, tax - due.refunded, "M", 1))
@@ -130,8 +128,8 @@ def test_customs_gets_what_it_billed_and_nothing_stays_in_between(
     due = books.settled(withheld, assessed, billed)
     assert books.of[Account.TAX_PAYABLE] == -billed
     assert books.of[Account.TAX_SUSPENSE] == 0
-    due = customs_debt.hand_over(due, _due(billed))
-    due, movements = customs_debt.pay(due, Transferred(PAYMENT, "T1"))
+    due = tax_due.hand_over(due, _due(billed))
+    due, movements = tax_due.pay(due, Transferred(PAYMENT, "T1"))
     books.book(movements)
     assert due.state is TaxDueState.PAID
     assert books.of[Account.TAX_PAYABLE] == 0
@@ -164,7 +162,7 @@ def test_goods_that_come_back_leave_no_account_moved(
     books.released(withheld, assessed)
     due = books.settled(withheld, assessed, billed)
     books.given_back(withheld, due)
-    due, movements = customs_debt.restore(due, came_back(assessed))
+    due, movements = tax_due.restore(due, came_back(assessed))
     books.book(movements)
     assert books.evened_out(due).state is TaxDueState.RESTORED
     assert {account: minor for account, minor in books.of.items() if minor} == {}
@@ -178,7 +176,7 @@ def test_goods_that_come_back_before_the_bill_leave_no_account_moved(
     books.released(withheld, assessed)
     books.book(ledger.unsettle(*ledger.shares(yuan(10**6), yuan(withheld)), "M", 1))
     books.book(ledger.refund(yuan(10**6), 1))
-    books.book(customs_debt.restore_unbilled(came_back(assessed)))
+    books.book(tax_due.restore_unbilled(came_back(assessed)))
     assert {account: minor for account, minor in books.of.items() if minor} == {}
 
 
@@ -192,20 +190,20 @@ def test_goods_that_come_back_in_two_parts_leave_no_account_moved(
     price, _ = ledger.shares(yuan(10**6), yuan(withheld))
     books = Books()
     books.released(withheld, assessed)
-    books.book(customs_debt.restore_unbilled(came_back(first_owed, assessed - first_owed)))
+    books.book(tax_due.restore_unbilled(came_back(first_owed, assessed - first_owed)))
     books.book(ledger.unsettle(yuan(0), yuan(first_tax), "M", 1))
     books.book(ledger.refund(yuan(first_tax), 1) if first_tax else ())
     assert books.of[Account.TAX_PAYABLE] == first_owed - assessed
     if not bill_between:
         books.book(ledger.unsettle(price, yuan(withheld - first_tax), "M", 2))
         books.book(ledger.refund(yuan(10**6 - first_tax), 2))
-        books.book(customs_debt.restore_unbilled(came_back(assessed - first_owed, part=2)))
+        books.book(tax_due.restore_unbilled(came_back(assessed - first_owed, part=2)))
     else:
         event = TaxBillSettled(
             order_id=ORDER, tax_no="T", withheld=yuan(withheld), assessed=yuan(assessed - first_owed), billed=yuan(billed),
             merchant_code="M", outcome=outcome_of(withheld, billed),  # type: ignore[arg-type]
         )  # fmt: skip
-        due, movements = customs_debt.open_due(event, yuan(withheld), 1)
+        due, movements = tax_due.open_due(event, yuan(withheld), 1)
         books.book(movements)
         assert books.of[Account.TAX_PAYABLE] == -billed
         due = books.evened_out(due)
@@ -213,7 +211,7 @@ def test_goods_that_come_back_in_two_parts_leave_no_account_moved(
         rest = withheld - first_tax - due.refunded.minor
         books.book(ledger.unsettle(price, yuan(max(rest, 0)), "M", 2))
         books.book(ledger.refund(price + yuan(max(rest, 0)), 2))
-        due, movements = customs_debt.restore(due, came_back(assessed - first_owed, part=2))
+        due, movements = tax_due.restore(due, came_back(assessed - first_owed, part=2))
         books.book(movements)
         books.evened_out(due)
     assert {account: minor for account, minor in books.of.items() if minor} == {}
@@ -225,14 +223,14 @@ def test_what_comes_back_too_late_costs_the_merchant_the_tax(
 ) -> None:
     books = Books()
     books.released(withheld, assessed)
-    due = customs_debt.hand_over(books.settled(withheld, assessed, billed), _due(billed))
+    due = tax_due.hand_over(books.settled(withheld, assessed, billed), _due(billed))
     books.given_back(withheld, due)
-    due, movements = customs_debt.restore(due, came_back(assessed))
+    due, movements = tax_due.restore(due, came_back(assessed))
     books.book(movements)
     due = books.evened_out(due)
     assert due.state is TaxDueState.DUE
     assert books.of[Account.TAX_PAYABLE] == -billed
-    books.book(customs_debt.pay(due, Transferred(PAYMENT, "T1")).movements)
+    books.book(tax_due.pay(due, Transferred(PAYMENT, "T1")).movements)
     borne = books.of[Account.MERCHANT_CLAIM] + books.of[Account.TAX_DIFFERENCE]
     assert books.of[Account.BANK_CLEARING] == -billed
     assert borne == billed
@@ -263,13 +261,13 @@ def test_a_part_that_comes_back_after_the_bill_ends_alike_in_whatever_order_it_i
             books.book(ledger.refund(yuan(part), 1) if part else ())
             heard = 1
         elif word == "tax":
-            due, moved = customs_debt.restore(due, came_back(owed, max(1, assessed - owed)))
+            due, moved = tax_due.restore(due, came_back(owed, max(1, assessed - owed)))
             books.book(moved)
         else:
             event = TaxBillCorrected(
                 order_id=ORDER, tax_no="T_1", replaces="T", number=1, billed=yuan(left), returns=1
             )
-            due, moved = customs_debt.correct(due, event)
+            due, moved = tax_due.correct(due, event)
             books.book(moved)
         due = books.evened_out(due) if heard >= due.returns else due
     assert (due.tax_no, due.billed) == ("T_1", yuan(left))
@@ -283,11 +281,11 @@ def test_a_part_that_comes_back_after_the_bill_ends_alike_in_whatever_order_it_i
 
 
 def test_a_bill_is_paid_once() -> None:
-    due = customs_debt.hand_over(Books().settled(1210, 1210, 1210), _due(1210))
-    paid = customs_debt.pay(due, Transferred(PAYMENT, "T1")).due
+    due = tax_due.hand_over(Books().settled(1210, 1210, 1210), _due(1210))
+    paid = tax_due.pay(due, Transferred(PAYMENT, "T1")).due
     for again in (
-        lambda: customs_debt.pay(paid, Transferred(PAYMENT, "T2")),
-        lambda: customs_debt.hand_over(paid, _due(1210)),
+        lambda: tax_due.pay(paid, Transferred(PAYMENT, "T2")),
+        lambda: tax_due.hand_over(paid, _due(1210)),
     ):
         with pytest.raises(IllegalTransition):
             again()
@@ -298,7 +296,7 @@ def test_the_deposit_is_never_overdrawn_and_nobody_passes_an_older_demand(
     free: int, wanted: list[int]
 ) -> None:
     demands = [(UUID(int=i), yuan(amount)) for i, amount in enumerate(wanted)]
-    covered, uncovered = customs_debt.cover(yuan(free), demands)
+    covered, uncovered = cover(yuan(free), demands)
     left = free - sum(amount.minor for _, amount in covered)
     assert left >= 0
     assert [*covered, *uncovered] == demands

@@ -13,7 +13,8 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 
-from services.payments.gateway import ALONE_MAX, HttpBank
+from services.payments.bulks import ALONE_MAX
+from services.payments.http_bank import HttpBank
 from services.payments.lanes import FAILURES_MAX, PAUSE_MAX_S, pause_of
 
 Speaking = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -127,7 +128,7 @@ async def test_what_is_no_answer_is_as_if_nothing_had_been_heard(name: str) -> N
             asked = await bank.query([UUID(i["key"]) for i in items], "capture")
             records = await bank.find("capture", ["r"])
     assert (heard.answers, heard.poison, asked.answers) == ({}, set(), {})
-    assert not any(records.found.values())
+    assert not any(records.by_reference.values())
     spoken = {i["key"] for i in items} if name in {"an empty list", "items of none"} else set()
     assert (heard.spoken, asked.spoken) == (spoken, spoken)
 
