@@ -58,7 +58,10 @@ class Grant:
     def __str__(self) -> str:
         said = "" if self.pattern == _LITERAL else " prefixed"
         denied = "" if self.permission == _ALLOW else "denied "
-        return f"{self.principal} {denied}{_label(Operation, self.operation)}{said} {_label(Kind, self.kind)} {self.name}"
+        return (
+            f"{self.principal} {denied}{_label(Operation, self.operation)}{said} "
+            f"{_label(Kind, self.kind)} {self.name}"
+        )
 
 
 def _label(names: type[IntEnum], number: int) -> str:

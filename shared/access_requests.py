@@ -26,8 +26,6 @@ from aiokafka.protocol.types import (
 from shared.access import Grant
 
 SCRAM_ITERATIONS: Final = 8192
-
-
 SCRAM_SHA_512: Final = 2
 
 
@@ -71,10 +69,16 @@ class _DescribedUsers(Response):  # type: ignore[misc]
     API_KEY = 50
     API_VERSION = 0
     SCHEMA = Schema(
-        ("throttle_time_ms", Int32), ("error_code", Int16), ("error_message", CompactString("utf-8")),
+        ("throttle_time_ms", Int32),
+        ("error_code", Int16),
+        ("error_message", CompactString("utf-8")),
         ("results", CompactArray(
-            ("user", CompactString("utf-8")), ("error_code", Int16), ("error_message", CompactString("utf-8")),
-            ("credentials", CompactArray(("mechanism", Int8), ("iterations", Int32), ("tags", TaggedFields))),
+            ("user", CompactString("utf-8")),
+            ("error_code", Int16),
+            ("error_message", CompactString("utf-8")),
+            ("credentials", CompactArray(
+                ("mechanism", Int8), ("iterations", Int32), ("tags", TaggedFields)
+            )),
             ("tags", TaggedFields),
         )),
         ("tags", TaggedFields),
@@ -87,7 +91,8 @@ class _DescribeUsersV0(RequestStruct):  # type: ignore[misc]
     API_VERSION = 0
     RESPONSE_TYPE = _DescribedUsers
     SCHEMA = Schema(
-        ("users", CompactArray(("name", CompactString("utf-8")), ("tags", TaggedFields))), ("tags", TaggedFields)
+        ("users", CompactArray(("name", CompactString("utf-8")), ("tags", TaggedFields))),
+        ("tags", TaggedFields),
     )  # fmt: skip
 
 
@@ -104,7 +109,9 @@ class _AlteredUsers(Response):  # type: ignore[misc]
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
         ("results", CompactArray(
-            ("user", CompactString("utf-8")), ("error_code", Int16), ("error_message", CompactString("utf-8")),
+            ("user", CompactString("utf-8")),
+            ("error_code", Int16),
+            ("error_message", CompactString("utf-8")),
             ("tags", TaggedFields),
         )),
         ("tags", TaggedFields),
@@ -117,10 +124,16 @@ class _AlterUsersV0(RequestStruct):  # type: ignore[misc]
     API_VERSION = 0
     RESPONSE_TYPE = _AlteredUsers
     SCHEMA = Schema(
-        ("deletions", CompactArray(("name", CompactString("utf-8")), ("mechanism", Int8), ("tags", TaggedFields))),
+        ("deletions", CompactArray(
+            ("name", CompactString("utf-8")), ("mechanism", Int8), ("tags", TaggedFields)
+        )),
         ("upsertions", CompactArray(
-            ("name", CompactString("utf-8")), ("mechanism", Int8), ("iterations", Int32), ("salt", CompactBytes),
-            ("salted_password", CompactBytes), ("tags", TaggedFields),
+            ("name", CompactString("utf-8")),
+            ("mechanism", Int8),
+            ("iterations", Int32),
+            ("salt", CompactBytes),
+            ("salted_password", CompactBytes),
+            ("tags", TaggedFields),
         )),
         ("tags", TaggedFields),
     )  # fmt: skip

@@ -63,7 +63,10 @@ def reason_of(error: BaseException) -> tuple[str, str]:
         ]
         return (
             "integrity",
-            f"{type(error).__name__}: {' '.join(n for n in named if n) or 'refused by the database'}",
+            (
+                f"{type(error).__name__}: "
+                f"{' '.join(n for n in named if n) or 'refused by the database'}"
+            ),
         )
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].name}" if frames else ""
@@ -81,16 +84,30 @@ async def put(
         "SELECT $1, x.subject, x.order_id, x.reason, x.error, now() + make_interval(secs => $6) "
         "FROM unnest($2::text[], $3::uuid[], $4::text[], $5::text[]) "
         "AS x(subject, order_id, reason, error) "
-        "ON CONFLICT (source, subject) DO UPDATE SET times = a.times + 1, reason = excluded.reason, error = excluded.error, "
-        "last_at = now(), retry_at = now() + make_interval(secs => least($7, $6 * 2.0 ^ least(a.times, 20))) "
+        "ON CONFLICT (source, subject) DO UPDATE SET times = a.times + 1, reason = "
+        "excluded.reason, error = excluded.error, "
+        "last_at = now(), retry_at = now() + make_interval(secs => least($7, $6 * 2.0 ^ "
+        "least(a.times, 20))) "
         "RETURNING subject, extract(epoch FROM retry_at - now())::float8 AS wait_s, times",
-        source, [i.subject for i in items], [i.order_id for i in items], [i.reason for i in items],
-        [i.error for i in items], FIRST_S, PAUSE_MAX_S,
-    )  # fmt: skip
+        source,
+        [i.subject for i in items],
+        [i.order_id for i in items],
+        [i.reason for i in items],
+        [i.error for i in items],
+        FIRST_S,
+        PAUSE_MAX_S,
+    )
     for item in items:
         metrics.SET_ASIDE.labels(service, source, item.reason).inc()
-        log.error("set aside, the others go on: look at `crossborder aside list`", service=service, source=source,
-                  subject=item.subject, order_id=str(item.order_id or ""), reason=item.reason, error=item.error)  # fmt: skip
+        log.error(
+            "set aside, the others go on: look at `crossborder aside list`",
+            service=service,
+            source=source,
+            subject=item.subject,
+            order_id=str(item.order_id or ""),
+            reason=item.reason,
+            error=item.error,
+        )
     return {row["subject"]: row["wait_s"] for row in rows}
 
 

@@ -87,7 +87,8 @@ class Access:
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise Unavailable(
-                f"run `crossborder access apply` again: after {_SEEN_BOUND_S:g} s the broker does not "
+                f"run `crossborder access apply` again: after {_SEEN_BOUND_S:g} s the broker does "
+                "not "
                 "show the changes"
             ) from None
 
@@ -160,7 +161,8 @@ def _require_success(answers: Iterable[Sequence[Any]]) -> None:
         if code:
             error = for_code(code)
             raise Misconfigured(
-                f"log in as `{SUPER_USERS[0]}` to a broker with an authorizer: {error.__name__} ({message or error.description})"
+                f"log in as `{SUPER_USERS[0]}` to a broker with an authorizer: {error.__name__} "
+                f"({message or error.description})"
             )
 
 

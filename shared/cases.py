@@ -64,14 +64,19 @@ async def open_all(conn: Connection, cases: Sequence[Case]) -> list[Case]:
     rows = await conn.fetch(
         "INSERT INTO cases AS c (kind, subject, order_id, details) "
         "SELECT n.kind, n.subject, n.order_id, n.details "
-        "FROM unnest($1::text[], $2::text[], $3::uuid[], $4::jsonb[]) AS n(kind, subject, order_id, details) "
-        "WHERE NOT EXISTS (SELECT FROM cases AS settled WHERE settled.kind = n.kind AND settled.subject = n.subject "
+        "FROM unnest($1::text[], $2::text[], $3::uuid[], $4::jsonb[]) AS n(kind, subject, "
+        "order_id, details) "
+        "WHERE NOT EXISTS (SELECT FROM cases AS settled WHERE settled.kind = n.kind AND "
+        "settled.subject = n.subject "
         "AND settled.closed_at IS NOT NULL AND settled.details = n.details) "
         "ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE "
-        "SET details = excluded.details, times = c.times + 1, last_at = now() RETURNING kind, subject, times = 1 AS fresh",
-        [case.kind for case in ordered], [case.subject for case in ordered],
-        [case.order_id for case in ordered], [orjson.dumps(case.details).decode() for case in ordered],
-    )  # fmt: skip
+        "SET details = excluded.details, times = c.times + 1, last_at = now() RETURNING kind, "
+        "subject, times = 1 AS fresh",
+        [case.kind for case in ordered],
+        [case.subject for case in ordered],
+        [case.order_id for case in ordered],
+        [orjson.dumps(case.details).decode() for case in ordered],
+    )
     return [newest[row["kind"], row["subject"]] for row in rows if row["fresh"]]
 
 
@@ -83,9 +88,13 @@ async def close(conn: Connection, number: int, *, verdict: str, note: str, by: s
     if not note.strip() or len(note) > NOTE_MAX:
         raise ValueError(f"say why in a note of 1 to {NOTE_MAX} characters: found {len(note)}")
     done = await conn.execute(
-        "UPDATE cases SET closed_at = now(), verdict = $2, note = $3, closed_by = $4 WHERE number = $1 AND closed_at IS NULL",
-        number, verdict, note, by,
-    )  # fmt: skip
+        "UPDATE cases SET closed_at = now(), verdict = $2, note = $3, closed_by = $4 WHERE number "
+        "= $1 AND closed_at IS NULL",
+        number,
+        verdict,
+        note,
+        by,
+    )
     return bool(done == "UPDATE 1")
 
 
@@ -94,7 +103,8 @@ async def fetch(
 ) -> list[StoredCase]:
     """Return the cases of the connection's schema, or of `schema`, oldest first."""
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} FROM {_table(schema)} WHERE closed_at IS NULL OR NOT $1 ORDER BY number",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM {_table(schema)} "  # noqa: S608
+        "WHERE closed_at IS NULL OR NOT $1 ORDER BY number",
         open_only,
     )
     return [_stored(row) for row in rows]
@@ -104,7 +114,11 @@ async def fetch_one(
     conn: Connection, number: int, *, schema: str | None = None
 ) -> StoredCase | None:
     """Return the case of this number, or None."""
-    row = await conn.fetchrow(f"SELECT {_COLUMNS} FROM {_table(schema)} WHERE number = $1", number)  # noqa: S608
+    row = await conn.fetchrow(
+        f"SELECT {_COLUMNS} FROM {_table(schema)} "  # noqa: S608
+        "WHERE number = $1",
+        number,
+    )
     return None if row is None else _stored(row)
 
 
@@ -125,7 +139,8 @@ async def measure(conn: Connection, service: str, kinds: Kinds) -> None:
     if not kinds:
         return
     rows = await conn.fetch(
-        "SELECT kind, count(*) AS count, min(opened_at) AS oldest FROM cases WHERE closed_at IS NULL GROUP BY kind"
+        "SELECT kind, count(*) AS count, min(opened_at) AS oldest FROM cases WHERE closed_at IS "
+        "NULL GROUP BY kind"
     )
     counts = {row["kind"]: row["count"] for row in rows}
     for kind in (*kinds, *counts):
@@ -134,7 +149,10 @@ async def measure(conn: Connection, service: str, kinds: Kinds) -> None:
     metrics.CASES_OLDEST.labels(service).set(oldest)
 
 
-_COLUMNS: Final = "number, kind, subject, order_id, details, times, opened_at, last_at, closed_at, verdict, note, closed_by"
+_COLUMNS: Final = (
+    "number, kind, subject, order_id, details, times, opened_at, last_at, closed_at, verdict, "
+    "note, closed_by"
+)
 _SCHEMAS: Final = ("orders", "payments", "tax", "customs")
 
 

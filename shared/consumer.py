@@ -67,10 +67,20 @@ class Consumer(OffsetKeeper):
     """Reads one service's topics and gives each poll's records to its handler."""
 
     def __init__(
-        self, service: str, subscriptions: Subscriptions, handler: Handler, pool: Any, bootstrap: str, *, prefix: str = "",
-        replica: int | str = 0, batch_records: int = 1000, pressed: Callable[[], bool] = lambda: False,
-        failpoints: Failpoints | None = None, security: Security = OPEN,
-    ) -> None:  # fmt: skip
+        self,
+        service: str,
+        subscriptions: Subscriptions,
+        handler: Handler,
+        pool: Any,
+        bootstrap: str,
+        *,
+        prefix: str = "",
+        replica: int | str = 0,
+        batch_records: int = 1000,
+        pressed: Callable[[], bool] = lambda: False,
+        failpoints: Failpoints | None = None,
+        security: Security = OPEN,
+    ) -> None:
         super().__init__(
             service,
             subscriptions,
@@ -109,7 +119,8 @@ class Consumer(OffsetKeeper):
         except KafkaError as error:
             if isinstance(error, AuthorizationFailed):
                 raise Unavailable(
-                    f"run `crossborder access apply`: the broker does not let {self._service} in ({error})"
+                    f"run `crossborder access apply`: the broker does not let {self._service} in "
+                    f"({error})"
                 ) from error
             raise Unavailable(f"Kafka does not answer: {error}") from error
 
@@ -182,7 +193,8 @@ class Consumer(OffsetKeeper):
             )
         except CorruptRecordException as error:
             raise Unavailable(
-                f"look at the disk and the log of the broker and compare the partition's replicas: {error}"
+                "look at the disk and the log of the broker and compare the partition's replicas: "
+                f"{error}"
             ) from error
 
     def _records(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> list[Record]:

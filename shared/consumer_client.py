@@ -19,9 +19,21 @@ def make_consumer(
     """Make the client. A test asserts each setting: aiokafka's defaults lose or repeat records."""
     read_whatever_comes()
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, group_id=group, group_instance_id=member, client_id=member,
-        enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed",
-        session_timeout_ms=SESSION_MS, heartbeat_interval_ms=2_000, max_poll_interval_ms=120_000,
-        max_partition_fetch_bytes=FETCH_BYTES, fetch_max_bytes=32 * MESSAGE_BYTES_MAX, fetch_max_wait_ms=100,
-        request_timeout_ms=20_000, retry_backoff_ms=100, metadata_max_age_ms=METADATA_MS, **security.options(),
-    )  # fmt: skip
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        group_instance_id=member,
+        client_id=member,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        session_timeout_ms=SESSION_MS,
+        heartbeat_interval_ms=2_000,
+        max_poll_interval_ms=120_000,
+        max_partition_fetch_bytes=FETCH_BYTES,
+        fetch_max_bytes=32 * MESSAGE_BYTES_MAX,
+        fetch_max_wait_ms=100,
+        request_timeout_ms=20_000,
+        retry_backoff_ms=100,
+        metadata_max_age_ms=METADATA_MS,
+        **security.options(),
+    )

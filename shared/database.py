@@ -30,10 +30,17 @@ LOCKS_KEPT: Final = 32
 """Locks of tables and indexes a connection needs besides those on orders; most find room in its own few places."""
 SCRAM_ITERATIONS: Final = 4096
 MIGRATION_LOCK: Final = 0x63726F7373
-CUT: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError,
-              asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError,
-              asyncpg.IdleInTransactionSessionTimeoutError, asyncpg.IdleSessionTimeoutError,
-              asyncpg.TransactionTimeoutError)  # fmt: skip
+CUT: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+)
 """The connection ended, in the words of the database's client: nobody else says these."""
 LOST: Final = (*CUT, OSError, TimeoutError)
 """The connection died, so the outcome of what ran on it is unknown: run it again, the offsets tell which way it went."""
@@ -141,14 +148,25 @@ async def connect_pool(
     password = {"password": given} if given else {}
     try:
         return await asyncpg.create_pool(
-            settings.postgres, connection_class=_Pooled, user=f"crossborder_{role}", min_size=1, max_size=size,
-            command_timeout=20, timeout=10, **password,
+            settings.postgres,
+            connection_class=_Pooled,
+            user=f"crossborder_{role}",
+            min_size=1,
+            max_size=size,
+            command_timeout=20,
+            timeout=10,
+            **password,
             server_settings={
-                "search_path": role, "application_name": f"crossborder-{role}", "statement_timeout": "15000",
-                "lock_timeout": "5000", "idle_in_transaction_session_timeout": "15000", "jit": "off",
-                "random_page_cost": "1.1", **(_PLAN_ONCE if plan_once else _PLAN_ANEW),
+                "search_path": role,
+                "application_name": f"crossborder-{role}",
+                "statement_timeout": "15000",
+                "lock_timeout": "5000",
+                "idle_in_transaction_session_timeout": "15000",
+                "jit": "off",
+                "random_page_cost": "1.1",
+                **(_PLAN_ONCE if plan_once else _PLAN_ANEW),
             },
-        )  # fmt: skip
+        )
     except ssl.SSLError as error:
         # A certificate that is not trusted is a ValueError too, and may be the server's fault as well as ours.
         raise Unavailable(
@@ -159,11 +177,13 @@ async def connect_pool(
     except (ValueError, OverflowError):
         # The library's words quote a part of the DSN, and in one that is wrong the password may stand anywhere.
         raise Misconfigured(
-            f"{_SET_POSTGRES}: in this one host or port is none, or the password is not percent-encoded"
+            f"{_SET_POSTGRES}: in this one host or port is none, or the password is not "
+            "percent-encoded"
         ) from None
     except asyncpg.InvalidCatalogNameError as error:
         raise Misconfigured(
-            f"create the database and run `crossborder migrate`, or set CROSSBORDER_POSTGRES: {error}"
+            "create the database and run `crossborder migrate`, or set CROSSBORDER_POSTGRES: "
+            f"{error}"
         ) from None
     except LOST as error:
         raise Unavailable(
@@ -182,8 +202,11 @@ async def connect_pool(
 _PLAN_ANEW: Final = {"plan_cache_mode": "force_custom_plan"}
 """For statements that look at a whole table: what is best depends on how much is there."""
 _PLAN_ONCE: Final = {
-    "plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
-}  # fmt: skip
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 """For statements that take rows by their keys. A plan kept from the time when a table was empty would scan the table for each row
 (statements of over 5 s on 20,000 open effects), so the planner may not choose scans, nor the joins that need them."""
 _SET_POSTGRES: Final = "set CROSSBORDER_POSTGRES to a DSN as postgresql://USER@HOST:PORT/DATABASE"
@@ -217,7 +240,8 @@ def scram_verifier(password: str, salt: bytes | None = None) -> str:
     """What PostgreSQL keeps instead of a password (RFC 5803), so that the password itself never reaches its log."""
     if not password.isascii():
         raise Misconfigured(
-            "use a role password of ASCII characters only: others are normalised before they are compared"
+            "use a role password of ASCII characters only: others are normalised before they are "
+            "compared"
         )
     salt = salt or os.urandom(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ITERATIONS)
@@ -259,12 +283,15 @@ async def apply(
     try:
         await conn.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
         await conn.execute(
-            "CREATE SCHEMA IF NOT EXISTS migrations; CREATE TABLE IF NOT EXISTS migrations.applied ("
-            "schema text, name text, checksum text NOT NULL, at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (schema, name))"
+            "CREATE SCHEMA IF NOT EXISTS migrations; CREATE TABLE IF NOT EXISTS migrations.applied "
+            "("
+            "schema text, name text, checksum text NOT NULL, at timestamptz NOT NULL DEFAULT "
+            "now(), PRIMARY KEY (schema, name))"
         )
         # Nobody needs tables of his own; what belongs to a database does not come with a copy of it, so it is said each time.
         await conn.execute(
-            "DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$; "
+            "DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', "
+            "current_database()); END $$; "
             "REVOKE ALL ON SCHEMA public FROM PUBLIC"
         )
         for role in roles:
@@ -302,7 +329,8 @@ async def _apply_one(conn: Connection, migration: Migration, *, again: bool) -> 
         return False
     if known not in (None, migration.checksum) and not migration.repeatable:
         raise Misconfigured(
-            f"start with an empty database (`make clean`) or add a new migration: {migration.schema}/{migration.name} "
+            "start with an empty database (`make clean`) or add a new migration: "
+            f"{migration.schema}/{migration.name} "
             "was changed after it had run here"
         )
     async with conn.transaction():
@@ -312,6 +340,8 @@ async def _apply_one(conn: Connection, migration: Migration, *, again: bool) -> 
         await conn.execute(
             "INSERT INTO migrations.applied (schema, name, checksum) VALUES ($1, $2, $3) "
             "ON CONFLICT (schema, name) DO UPDATE SET checksum = excluded.checksum, at = now()",
-            migration.schema, migration.name, migration.checksum,
-        )  # fmt: skip
+            migration.schema,
+            migration.name,
+            migration.checksum,
+        )
     return True

@@ -33,18 +33,27 @@ class Letter:
 async def note_dead_letter(conn: Connection, letter: Letter) -> None:
     """Remember that this record was given up, until its replay is handled or an operator lets it go."""
     await conn.execute(
-        "INSERT INTO dead_letter (topic, part, at_offset, reason, order_id, record, sealed, error, entry) "
+        "INSERT INTO dead_letter (topic, part, at_offset, reason, order_id, record, sealed, error, "
+        "entry) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
-        *letter.place, letter.reason, letter.order_id, letter.record, letter.sealed, letter.error, letter.entry,
-    )  # fmt: skip
+        *letter.place,
+        letter.reason,
+        letter.order_id,
+        letter.record,
+        letter.sealed,
+        letter.error,
+        letter.entry,
+    )
 
 
 async def given_up_within(conn: Connection, seconds: float, reasons: Sequence[str]) -> int:
     """How many records were given up for one of these reasons in so many seconds, and are still owed."""
     count: int = await conn.fetchval(
-        "SELECT count(*) FROM dead_letter WHERE reason = ANY($2::text[]) AND at > clock_timestamp() - make_interval(secs => $1)",
-        seconds, list(reasons),
-    )  # fmt: skip
+        "SELECT count(*) FROM dead_letter WHERE reason = ANY($2::text[]) AND at > "
+        "clock_timestamp() - make_interval(secs => $1)",
+        seconds,
+        list(reasons),
+    )
     return count
 
 
@@ -54,10 +63,15 @@ async def open_letters(
     """The letters at this place, or that hold this order, locked."""
     topic, part, offset = place or (None, None, None)
     rows = await conn.fetch(
-        "SELECT topic, part, at_offset, reason, order_id, record, sealed, attempts, error FROM dead_letter "
-        "WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = 0 OR order_id = $4 ORDER BY at, topic, part, at_offset FOR UPDATE",
-        topic, part, offset, order_id,
-    )  # fmt: skip
+        "SELECT topic, part, at_offset, reason, order_id, record, sealed, attempts, error FROM "
+        "dead_letter "
+        "WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = 0 OR order_id = $4 ORDER BY "
+        "at, topic, part, at_offset FOR UPDATE",
+        topic,
+        part,
+        offset,
+        order_id,
+    )
     return [Letter(*row) for row in rows]
 
 
@@ -66,8 +80,10 @@ async def note_failed_again(conn: Connection, letter: Letter, reason: str, error
     await conn.execute(
         "UPDATE dead_letter SET attempts = attempts + 1, reason = $4, error = $5 "
         "WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = 0",
-        *letter.place, reason, error,
-    )  # fmt: skip
+        *letter.place,
+        reason,
+        error,
+    )
     if letter.order_id is not None:
         await conn.execute(
             "UPDATE held_order SET reason = $2 WHERE order_id = $1", letter.order_id, reason
@@ -77,10 +93,13 @@ async def note_failed_again(conn: Connection, letter: Letter, reason: str, error
 async def forget_letters(conn: Connection, letters: Sequence[Letter]) -> None:
     """These are owed no longer: their replays were handled, or an operator let them go."""
     await conn.execute(
-        "DELETE FROM dead_letter AS d USING unnest($1::text[], $2::int[], $3::bigint[]) AS w(topic, part, at_offset) "
+        "DELETE FROM dead_letter AS d USING unnest($1::text[], $2::int[], $3::bigint[]) AS "
+        "w(topic, part, at_offset) "
         "WHERE (d.topic, d.part, d.at_offset, d.entry) = (w.topic, w.part, w.at_offset, 0)",
-        [x.topic for x in letters], [x.partition for x in letters], [x.offset for x in letters],
-    )  # fmt: skip
+        [x.topic for x in letters],
+        [x.partition for x in letters],
+        [x.offset for x in letters],
+    )
 
 
 async def expire_dead_letters(conn: Connection, topic: str, kept_s: float) -> int:
@@ -89,7 +108,8 @@ async def expire_dead_letters(conn: Connection, topic: str, kept_s: float) -> in
     One that holds its order stays: its bytes are here.
     """
     done = await conn.execute(
-        "DELETE FROM dead_letter WHERE topic = $1 AND order_id IS NULL AND at < now() - make_interval(secs => $2)",
+        "DELETE FROM dead_letter WHERE topic = $1 AND order_id IS NULL AND at < now() - "
+        "make_interval(secs => $2)",
         topic,
         kept_s,
     )

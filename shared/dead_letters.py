@@ -36,7 +36,8 @@ def as_unprocessable(error: Exception) -> Unprocessable:
         ]
         return Unprocessable(
             "integrity",
-            f"{type(error).__name__}: {' '.join(n for n in named if n) or 'refused by the database'}",
+            f"{type(error).__name__}: "
+            f"{' '.join(n for n in named if n) or 'refused by the database'}",
         )
     return Unprocessable("unexpected", type(error).__name__)
 
@@ -51,12 +52,16 @@ def dead_letter(
     of a batch that cannot be unpacked.
     """
     origin = (
-        ("dlq_reason", refused.reason.encode()), ("dlq_error", str(refused)[:500].encode()), ("dlq_service", service.encode()),
-        ("dlq_topic", record.topic.encode()), ("dlq_partition", str(record.partition).encode()),
-        ("dlq_offset", str(record.offset).encode()), ("dlq_attempts", str(attempts).encode()),
+        ("dlq_reason", refused.reason.encode()),
+        ("dlq_error", str(refused)[:500].encode()),
+        ("dlq_service", service.encode()),
+        ("dlq_topic", record.topic.encode()),
+        ("dlq_partition", str(record.partition).encode()),
+        ("dlq_offset", str(record.offset).encode()),
+        ("dlq_attempts", str(attempts).encode()),
         ("dlq_at", utc_now().isoformat(timespec="milliseconds").encode()),
         *((("dlq_entry", str(entry).encode()),) if entry else ()),
-    )  # fmt: skip
+    )
     own = tuple((name, value) for name, value in record.headers if not name.startswith("dlq_"))
     whole = Outgoing(
         dead_letters_of(record.topic),
@@ -108,5 +113,12 @@ def pack_record(record: Record) -> bytes:
 
 def unpack_record(packed: bytes) -> Record:
     (topic, partition, offset, timestamp_ms, key), value, headers = orjson.loads(packed)
-    return Record(topic, partition, offset, timestamp_ms, key.encode("latin-1"), value.encode("latin-1"),
-                  tuple(outbox.unpack_headers(headers.encode())))  # fmt: skip
+    return Record(
+        topic,
+        partition,
+        offset,
+        timestamp_ms,
+        key.encode("latin-1"),
+        value.encode("latin-1"),
+        tuple(outbox.unpack_headers(headers.encode())),
+    )

@@ -49,10 +49,19 @@ class EffectRunner:
     """Claims due effects, sends them in bulk by kind, and records the replies."""
 
     def __init__(
-        self, service: str, pool: Any, deps: Any, send: Send, record_replies: RecordReplies,
-        finish: Callable[[Connection, Outcome], Awaitable[None]], after: Callable[[Outcome], None], *, sealing: Sealing,
-        failpoints: Failpoints | None = None, lease_s: float = LEASE_S,
-    ) -> None:  # fmt: skip
+        self,
+        service: str,
+        pool: Any,
+        deps: Any,
+        send: Send,
+        record_replies: RecordReplies,
+        finish: Callable[[Connection, Outcome], Awaitable[None]],
+        after: Callable[[Outcome], None],
+        *,
+        sealing: Sealing,
+        failpoints: Failpoints | None = None,
+        lease_s: float = LEASE_S,
+    ) -> None:
         self._lease_s = lease_s
         self._service = service
         self._pool = pool
@@ -196,8 +205,13 @@ class EffectRunner:
     async def _send_halves(self, kind: str, claimed: Sequence[Effect], error: Exception) -> None:
         """Send each half as a new attempt under the same keys: the party may know them already."""
         if len(claimed) == 1:
-            log.error("an instruction cannot be performed", service=self._service, kind=kind, exc_info=error,
-                      order_id=str(claimed[0].order_id))  # fmt: skip
+            log.error(
+                "an instruction cannot be performed",
+                service=self._service,
+                kind=kind,
+                exc_info=error,
+                order_id=str(claimed[0].order_id),
+            )
             await self._set_aside([(claimed[0], aside.reason_of(error))])
             return
         again = await self._claim_again(claimed)
@@ -248,9 +262,13 @@ class EffectRunner:
 
     async def _later(self, unknown: Sequence[NoReply]) -> None:
         async with self._pool.acquire() as conn:
-            await put_off(conn, [
-                (u.effect, u.retry_s if u.retry_s is not None else backoff_s(u.effect.attempts)) for u in unknown
-            ])  # fmt: skip
+            await put_off(
+                conn,
+                [
+                    (u.effect, u.retry_s if u.retry_s is not None else backoff_s(u.effect.attempts))
+                    for u in unknown
+                ],
+            )
 
     async def _record_or_halve(self, answered: Sequence[Reply]) -> None:
         """Record the replies. One that cannot be recorded is set aside, and the others go on."""
@@ -280,10 +298,12 @@ class EffectRunner:
     async def _record(self, answered: Sequence[Reply]) -> None:
         async with self._pool.acquire() as conn, conn.transaction():
             rows = await conn.fetch(
-                "DELETE FROM effect AS e USING unnest($1::uuid[], $2::int[]) AS u(intent_id, attempts) "
+                "DELETE FROM effect AS e USING unnest($1::uuid[], $2::int[]) AS u(intent_id, "
+                "attempts) "
                 "WHERE e.intent_id = u.intent_id AND e.attempts = u.attempts RETURNING e.intent_id",
-                [a.effect.intent_id for a in answered], [a.effect.attempts for a in answered],
-            )  # fmt: skip
+                [a.effect.intent_id for a in answered],
+                [a.effect.attempts for a in answered],
+            )
             ours = {row["intent_id"] for row in rows}
             outcome = await self._record_replies(
                 conn, [a for a in answered if a.effect.intent_id in ours], self._deps

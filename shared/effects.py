@@ -77,10 +77,13 @@ async def record_commands(
         "FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::float8[], $6::bool[]) "
         "AS x(intent_id, order_id, kind, request, delay_s, priority) "
         "ON CONFLICT DO NOTHING",
-        [i.intent_id for i in commands], [i.order_id for i in commands], [i.kind for i in commands],
-        [sealing.encrypt(i.request, BOUND) for i in commands], [i.delay_s for i in commands],
+        [i.intent_id for i in commands],
+        [i.order_id for i in commands],
+        [i.kind for i in commands],
+        [sealing.encrypt(i.request, BOUND) for i in commands],
+        [i.delay_s for i in commands],
         [i.priority for i in commands],
-    )  # fmt: skip
+    )
 
 
 async def claim_due(
@@ -139,8 +142,10 @@ async def put_off(conn: Connection, waits: Sequence[tuple[Effect, float]]) -> No
         "UPDATE effect AS e SET next_at = now() + make_interval(secs => u.wait) "
         "FROM unnest($1::uuid[], $2::int[], $3::float8[]) AS u(intent_id, attempts, wait) "
         "WHERE e.intent_id = u.intent_id AND e.attempts = u.attempts",
-        [e.intent_id for e, _ in waits], [e.attempts for e, _ in waits], [wait for _, wait in waits],
-    )  # fmt: skip
+        [e.intent_id for e, _ in waits],
+        [e.attempts for e, _ in waits],
+        [wait for _, wait in waits],
+    )
 
 
 def backoff_s(attempts: int, dice: Callable[[], float] = random.random) -> float:
@@ -155,7 +160,8 @@ async def measure(conn: Connection, service: str) -> int:
     """Set the gauges of open commands. Return their number, without those set aside."""
     row = await conn.fetchrow(
         "SELECT count(*) AS open, count(*) FILTER (WHERE attempts > 1) AS unknown, "
-        "min(created_at) FILTER (WHERE next_at < now() + interval '2 minutes') AS oldest FROM effect "
+        "min(created_at) FILTER (WHERE next_at < now() + interval '2 minutes') AS oldest FROM "
+        "effect "
         "WHERE intent_id <> ALL (ARRAY(SELECT subject::uuid FROM aside WHERE source = 'effect'))"
     )
     metrics.EFFECTS_OPEN.labels(service).set(row["open"])

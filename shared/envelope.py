@@ -84,9 +84,16 @@ class Outgoing(NamedTuple):
 
 
 def headers_of(
-    *, event_id: UUID, event_type: str, source: str, at: datetime | bytes, version: int | None = None,
-    cause: UUID | None = None, traceparent: bytes | None = None, content_type: bytes = CONTENT_TYPE_JSON,
-) -> tuple[tuple[str, bytes], ...]:  # fmt: skip
+    *,
+    event_id: UUID,
+    event_type: str,
+    source: str,
+    at: datetime | bytes,
+    version: int | None = None,
+    cause: UUID | None = None,
+    traceparent: bytes | None = None,
+    content_type: bytes = CONTENT_TYPE_JSON,
+) -> tuple[tuple[str, bytes], ...]:
     """The CloudEvents headers of one record; `at` may be given in RFC 3339 already.
 
     `version` counts the facts of one order by one service, from 1 without a hole.

@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Final, Literal, get_args
 
 UnprocessableReason = Literal[
-    "malformed", "too_large", "unknown_shape", "invalid_value", "illegal_transition", "integrity", "signature", "id_reused",
+    "malformed",
+    "too_large",
+    "unknown_shape",
+    "invalid_value",
+    "illegal_transition",
+    "integrity",
+    "signature",
+    "id_reused",
     "unexpected",
-]  # fmt: skip
+]
 UNPROCESSABLE_REASONS: Final[tuple[UnprocessableReason, ...]] = get_args(UnprocessableReason)
 """Why a record is given up, in one place: the metric's label and the documentation follow it."""
 

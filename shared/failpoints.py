@@ -6,7 +6,8 @@ import os
 from typing import Final
 
 STEPS: Final = (
-    "after_poll", "after_offsets", "after_inbox", "after_reaction", "before_commit", "after_commit", "seek_again",
+    "after_poll", "after_offsets", "after_inbox", "after_reaction", "before_commit",
+    "after_commit", "seek_again",
     "relay_after_read", "relay_after_send", "relay_after_delete",
     "effect_after_claim", "effect_after_call", "effect_before_commit", "effect_after_commit",
     "timer_before_commit", "timer_after_commit",
@@ -24,7 +25,8 @@ class Failpoints:
         step, _, nth = armed.partition(":")
         if step and step not in STEPS:
             raise ValueError(
-                f"set CROSSBORDER_FAIL_AT to one of {', '.join(STEPS)} (optionally with :N), not {armed!r}"
+                f"set CROSSBORDER_FAIL_AT to one of {', '.join(STEPS)} (optionally with :N), not "
+                f"{armed!r}"
             )
         self._step = step
         self._left = int(nth or 1)

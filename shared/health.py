@@ -20,11 +20,13 @@ async def serve(
 ) -> tuple[web.AppRunner, int]:
     """Start the server; returns it and the port it has. Raises Misconfigured if it cannot listen there."""
     app = web.Application()
-    app.add_routes([
-        web.get("/metrics", _metrics),
-        web.get("/healthz", _answering(alive)),
-        web.get("/readyz", _answering(ready)),
-    ])  # fmt: skip
+    app.add_routes(
+        [
+            web.get("/metrics", _metrics),
+            web.get("/healthz", _answering(alive)),
+            web.get("/readyz", _answering(ready)),
+        ]
+    )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, bind, port)

@@ -29,14 +29,19 @@ async def known_offsets(conn: Connection, begin: Mapping[Partition, int]) -> dic
     """Where to read on, per partition; one never seen before starts at its beginning in the log."""
     topics, parts = [t for t, _ in begin], [p for _, p in begin]
     await conn.execute(
-        "INSERT INTO consumer_offset (topic, part, next) SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[]) "
+        "INSERT INTO consumer_offset (topic, part, next) SELECT * FROM unnest($1::text[], "
+        "$2::int[], $3::bigint[]) "
         "ON CONFLICT DO NOTHING",
-        topics, parts, list(begin.values()),
-    )  # fmt: skip
+        topics,
+        parts,
+        list(begin.values()),
+    )
     rows = await conn.fetch(
-        "SELECT topic, part, next FROM consumer_offset JOIN unnest($1::text[], $2::int[]) AS w(topic, part) USING (topic, part)",
-        topics, parts,
-    )  # fmt: skip
+        "SELECT topic, part, next FROM consumer_offset JOIN unnest($1::text[], $2::int[]) AS "
+        "w(topic, part) USING (topic, part)",
+        topics,
+        parts,
+    )
     return {(row["topic"], row["part"]): row["next"] for row in rows}
 
 
@@ -48,13 +53,18 @@ async def advance(conn: Connection, moves: Mapping[Partition, tuple[int, int]]) 
     """
     ordered = sorted(moves)
     rows = await conn.fetch(
-        "WITH stood AS MATERIALIZED (SELECT topic, part, o.next, w.next AS onward FROM consumer_offset AS o "
-        "JOIN unnest($1::text[], $2::int[], $3::bigint[]) AS w(topic, part, next) USING (topic, part) "
+        "WITH stood AS MATERIALIZED (SELECT topic, part, o.next, w.next AS onward FROM "
+        "consumer_offset AS o "
+        "JOIN unnest($1::text[], $2::int[], $3::bigint[]) AS w(topic, part, next) USING (topic, "
+        "part) "
         "ORDER BY topic, part FOR UPDATE OF o) "
-        "UPDATE consumer_offset AS o SET next = stood.onward FROM stood WHERE o.topic = stood.topic AND o.part = stood.part "
+        "UPDATE consumer_offset AS o SET next = stood.onward FROM stood WHERE o.topic = "
+        "stood.topic AND o.part = stood.part "
         "RETURNING o.topic, o.part, stood.next",
-        [t for t, _ in ordered], [p for _, p in ordered], [moves[p][1] for p in ordered],
-    )  # fmt: skip
+        [t for t, _ in ordered],
+        [p for _, p in ordered],
+        [moves[p][1] for p in ordered],
+    )
     there = {(row["topic"], row["part"]): row["next"] for row in rows}
     if any(there.get(partition) != moves[partition][0] for partition in ordered):
         raise Fenced({p: there.get(p, moves[p][0]) for p in ordered if there.get(p) != moves[p][0]})
@@ -150,9 +160,13 @@ async def _marked(
     return fresh
 
 
-_MARK: Final = "INSERT INTO {0} (event_id, digest) SELECT * FROM unnest($1::uuid[], $2::bigint[]) ON CONFLICT DO NOTHING RETURNING event_id"
+_MARK: Final = (
+    "INSERT INTO {0} (event_id, digest) SELECT * FROM unnest($1::uuid[], $2::bigint[]) "
+    "ON CONFLICT DO NOTHING RETURNING event_id"
+)
 _MARK_FOR_GOOD: Final = (
-    "INSERT INTO inbox (event_id, digest, seen_at) SELECT *, 'infinity'::timestamptz FROM unnest($1::uuid[], $2::bigint[]) "
+    "INSERT INTO inbox (event_id, digest, seen_at) SELECT *, 'infinity'::timestamptz FROM "
+    "unnest($1::uuid[], $2::bigint[]) "
     "ON CONFLICT DO NOTHING RETURNING event_id"
 )
 _MARKED: Final = (
@@ -177,7 +191,8 @@ async def lock_orders(conn: Connection, service: str, order_ids: Collection[UUID
         int.from_bytes(order_id.bytes[:8], "big", signed=True) ^ salt for order_id in order_ids
     )
     await conn.execute(
-        "SELECT count(pg_advisory_xact_lock(k)) FROM (SELECT k FROM unnest($1::bigint[]) AS k ORDER BY k OFFSET 0) AS s",
+        "SELECT count(pg_advisory_xact_lock(k)) FROM (SELECT k FROM unnest($1::bigint[]) AS k "
+        "ORDER BY k OFFSET 0) AS s",
         keys,
     )
 
