@@ -1,1 +1,1 @@
-"""What the services must agree on, and plumbing none of them should own; it knows no service."""
+"""Agreements and plumbing that all services share; nothing here imports a service."""

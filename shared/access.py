@@ -1,4 +1,4 @@
-"""Who may do what on the broker: rights made from the tables of `shared/topics.py`."""
+"""Which principal may read or write which topic or group, made from `shared/topics.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.topics import GROUPS, TOPICS, named
 
 
 class Operation(IntEnum):
-    """The operations of Kafka's authorizer, by their number on the wire."""
+    """The operations of Kafka's authorizer, with their numbers in the protocol."""
 
     ALL = 2
     READ = 3
@@ -27,7 +27,7 @@ class Operation(IntEnum):
 
 
 class Kind(IntEnum):
-    """What a right is about."""
+    """The kinds of resource that a right is about, with their numbers in the protocol."""
 
     TOPIC = 2
     GROUP = 3
@@ -36,15 +36,18 @@ class Kind(IntEnum):
 
 
 ANY: Final = 1
+"""The protocol's number for "any", in a request that lists rights."""
 _LITERAL: Final = 3
 _ALLOW: Final = 3
 
 
 @dataclass(frozen=True, order=True)
 class Grant:
-    """One entry of the access list; the ones made here are all literal, for any host, and allow.
+    """One entry of the broker's access list.
 
-    Describe is not among them: Read and Write bring it. Nor is Idempotent Write: the right to write one topic brings it.
+    The entries made here name a resource literally, apply to any host, and allow. None is for
+    Describe: Read and Write include that right. None is for Idempotent Write: the right to write
+    one topic includes that right.
     """
 
     principal: str
@@ -71,11 +74,14 @@ def _label(names: type[IntEnum], number: int) -> str:
 PRINCIPALS: Final[tuple[str, ...]] = tuple(
     sorted({who for t in TOPICS for who in (*t.writers, *t.readers)} | {who for who, _ in GROUPS})
 )
-"""Everybody who logs in to the broker and is not a super user."""
+"""Every user that logs in to the broker, except the super users."""
 
 
 def grants(prefix: str = "") -> frozenset[Grant]:
-    """Every right there is: the rows of `TOPICS` and `GROUPS`, and nothing else."""
+    """Return the rights that the rows of `TOPICS` and `GROUPS` give, and no others.
+
+    `prefix` stands before the name of each topic and group: tests use one.
+    """
     rows = {
         Grant(who, Kind.TOPIC, named(t.name, prefix), Operation.WRITE)
         for t in TOPICS
@@ -92,11 +98,12 @@ def grants(prefix: str = "") -> frozenset[Grant]:
     )
 
 
-# --- the two requests about users, KIP-554; aiokafka has none of them
-
-
 def matrix() -> list[tuple[str, Mapping[str, str]]]:
-    """Of each topic and group: what each principal may, as words; for people and for the documentation."""
+    """Return a table of rights for people and for the documentation.
+
+    Each row has the name of a topic or group, and the rights by principal. The rights are words:
+    "read", "write", "read, write" or an empty text.
+    """
     rows: list[tuple[str, Mapping[str, str]]] = []
     allowed = grants()
     for kind, name in [

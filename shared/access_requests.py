@@ -1,7 +1,9 @@
-"""Kafka's requests about rights and users, as far as aiokafka lacks them.
+"""Kafka's requests about access rights and SCRAM users, as far as aiokafka lacks them."""
 
-aiokafka's admin client makes one right a request and has no SCRAM users, so these requests are made of its own protocol types.
-A password crosses the wire as its salted hash only. It is no argument of any program, as it would be with Kafka's tools."""
+# aiokafka's admin client creates one right with each request, and knows no SCRAM users (KIP-554).
+# These requests are therefore built from aiokafka's own protocol types.
+# A password crosses the wire only as its salted hash. Kafka's own tools would take the password
+# as a program argument; here no program does.
 
 from __future__ import annotations
 
@@ -27,9 +29,11 @@ from shared.access import Grant
 
 SCRAM_ITERATIONS: Final = 8192
 SCRAM_SHA_512: Final = 2
+"""The number of the mechanism in the protocol."""
 
 
 def wire_entry(grant: Grant) -> tuple[int, str, int, str, str, int, int]:
+    """Return the right as an entry of a request: its fields in the protocol's order."""
     return (
         grant.kind,
         grant.name,
@@ -42,7 +46,7 @@ def wire_entry(grant: Grant) -> tuple[int, str, int, str, str, int, int]:
 
 
 class CreateGrants(Request[CreateAclsRequest_v1]):  # type: ignore[misc]
-    """Makes many rights in one request."""
+    """A request that creates many rights."""
 
     API_KEY = 30
 
@@ -54,7 +58,7 @@ class CreateGrants(Request[CreateAclsRequest_v1]):  # type: ignore[misc]
 
 
 class DeleteGrants(Request[DeleteAclsRequest_v1]):  # type: ignore[misc]
-    """Deletes many rights in one request."""
+    """A request that deletes many rights."""
 
     API_KEY = 31
 
@@ -97,6 +101,8 @@ class _DescribeUsersV0(RequestStruct):  # type: ignore[misc]
 
 
 class DescribeUsers(Request[_DescribeUsersV0]):  # type: ignore[misc]
+    """A request that lists all users with a SCRAM password."""
+
     API_KEY = 50
 
     def build(self, request_struct_class: type[_DescribeUsersV0]) -> _DescribeUsersV0:
@@ -140,9 +146,12 @@ class _AlterUsersV0(RequestStruct):  # type: ignore[misc]
 
 
 class AlterUsers(Request[_AlterUsersV0]):  # type: ignore[misc]
+    """A request that sets the passwords of some users and deletes others."""
+
     API_KEY = 51
 
     def __init__(self, passwords: Mapping[str, str], gone: Sequence[str]) -> None:
+        """`passwords`: in clear, by user; `gone`: the users to delete."""
         self._passwords = passwords
         self._gone = gone
 

@@ -1,9 +1,9 @@
-"""Items that fail are set aside one by one, with the reason, and the others go on.
+"""Items that fail are set aside one by one with the reason, and the other items go on."""
 
-An item is an effect, a record of the outbox, or what a timer works on. Items are handled together. If that fails, they are
-halved until the bad one stands alone. That one is noted in the table `aside`. It is tried again after a pause that grows from
-a minute to an hour, always alone. An operator lists what is set aside and has it tried at once.
-"""
+# An item is an effect, a record of the outbox, or an object of a timer. Items are handled together.
+# If that fails, they are halved until the bad item stands alone. The table `aside` notes this item.
+# The item is tried again, always alone, after a pause that grows from a minute to an hour.
+# An operator can list the items and have them tried at once.
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ log = structlog.get_logger(__name__)
 
 EFFECT: Final = "effect"
 FIRST_S: Final = 60.0
+"""Seconds until an item is tried again the first time; the pause doubles with each failure."""
 PAUSE_MAX_S: Final = 3600.0
 
 
 class Failed(NamedTuple):
-    """An item that failed alone. `reason` is from a closed set; `error` carries no personal data."""
+    """An item that failed alone.
+
+    `reason` is a word from a closed set, since it labels a metric. `error` is a text without
+    personal data.
+    """
 
     subject: str
     order_id: UUID | None
@@ -38,19 +43,22 @@ class Failed(NamedTuple):
 
 
 def is_blameless(error: BaseException) -> bool:
-    """Whether no item can be to blame for the error: the same is tried again."""
+    """Tell whether no item can have caused the error, so that all are tried again as they are."""
     if isinstance(error, (Unavailable, *OUTDATED)):
         return True
     return is_of_database(error) and not is_of_values(error)
 
 
 def failed(subject: str, order_id: UUID | None, error: BaseException) -> Failed:
-    """The item with what the error says of it."""
+    """Return the item with the reason and the text of its error."""
     return Failed(subject, order_id, *reason_of(error))
 
 
 def reason_of(error: BaseException) -> tuple[str, str]:
-    """Why an item failed: a word from a closed set, and a text without values, since these may be personal."""
+    """Return why an item failed: a word from a closed set, and a text.
+
+    The text quotes no values, since values may be personal.
+    """
     if isinstance(error, Unprocessable):
         return error.reason, str(error)[:500]
     if isinstance(error, IllegalTransition):
@@ -76,7 +84,10 @@ def reason_of(error: BaseException) -> tuple[str, str]:
 async def put(
     conn: Connection, service: str, source: str, items: Sequence[Failed]
 ) -> dict[str, float]:
-    """Note items that failed alone; returns the seconds until each is tried again, by subject."""
+    """Note items that failed alone. Return the seconds until each is tried again, by subject.
+
+    `source`: the collection of the items, such as EFFECT or the name of a timer.
+    """
     if not items:
         return {}
     rows = await conn.fetch(
@@ -112,7 +123,7 @@ async def put(
 
 
 async def set_aside_subjects(conn: Connection, source: str, subjects: Collection[str]) -> set[str]:
-    """Those of the subjects that are set aside."""
+    """Return the subjects that are set aside, among those given."""
     rows = await conn.fetch(
         "SELECT subject FROM aside WHERE source = $1 AND subject = ANY($2::text[])",
         source,
@@ -122,14 +133,17 @@ async def set_aside_subjects(conn: Connection, source: str, subjects: Collection
 
 
 async def clear(conn: Connection, source: str, subjects: Collection[str]) -> None:
-    """These succeeded."""
+    """Forget these items: they succeeded."""
     await conn.execute(
         "DELETE FROM aside WHERE source = $1 AND subject = ANY($2::text[])", source, list(subjects)
     )
 
 
 async def forget_gone(conn: Connection, source: str, due_for_s: float) -> None:
-    """Forget items that were due for so many seconds and were not tried: they wait no more, as those of an order undone."""
+    """Forget items that were due for `due_for_s` seconds and that nobody tried.
+
+    Such items no longer wait: for example, their order was undone.
+    """
     await conn.execute(
         "DELETE FROM aside WHERE source = $1 AND retry_at < now() - make_interval(secs => $2)",
         source,
@@ -138,7 +152,7 @@ async def forget_gone(conn: Connection, source: str, due_for_s: float) -> None:
 
 
 async def measure(conn: Connection, service: str) -> None:
-    """Show how many items are set aside, by source, and since when the oldest is."""
+    """Set the gauges of the items set aside: their number by source, and the oldest time."""
     rows = await conn.fetch(
         "SELECT source, count(*) AS n, min(first_at) AS oldest FROM aside GROUP BY source"
     )

@@ -1,4 +1,4 @@
-"""The records of one transaction: locked, told apart from repetitions, handled, or given up."""
+"""The records of one transaction: locked, freed of repetitions, handled, parked or given up."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from shared.subscriptions import Outcome
 log = structlog.get_logger(__name__)
 
 NO_ORDER: Final = UUID(int=0)
-"""The order id of a message about no order."""
+"""The order id of a message that is about no order."""
 UNFORESEEN: Final = ("unexpected", "integrity")
-"""Reasons that are failures nobody foresaw, and no refusals of ours."""
+"""The reasons that stand for failures nobody foresaw. All other reasons are our own refusals."""
 UNFORESEEN_MAX: Final = 20
 UNFORESEEN_S: Final = 60.0
 """At most UNFORESEEN_MAX records are given up for such reasons in UNFORESEEN_S seconds.
 
-With more the fault is ours and no record's.
+If more records fail, the program is at fault and not the records.
 """
 
 
 class Batch:
-    """The records of one transaction on their way through it."""
+    """Handles the records of one transaction."""
 
     def __init__(self, reader: RecordReader, decoded: Sequence[DecodedRecord]) -> None:
         self._reader = reader
         self._size = len(decoded)
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
         self._handled: set[UUID] = set()
-        # A third of what a service reads is not for it. Such a record only moves the offset.
+        # A third of the records that a service reads are not for it. They only move the offset.
         self._relevant = [each for each in decoded if each[1]]
         self._refused = [
             (record, refused)
@@ -66,7 +66,10 @@ class Batch:
             )
 
     async def run(self, conn: Connection) -> Outcome:
-        """Handle the messages of all records, and give up the records that cannot be read."""
+        """Handle the messages of all records, and give up the records that cannot be read.
+
+        Return the outcome, which is already written in the caller's transaction.
+        """
         messages = [
             m
             for _, decoded in self._relevant
@@ -80,7 +83,10 @@ class Batch:
         return outcome
 
     async def run_entries(self, conn: Connection) -> Outcome:
-        """Handle the entries of one record, and give up those that cannot be handled."""
+        """Handle the entries of the batch's one record; give up those that cannot be handled.
+
+        Return the outcome, which is already written in the caller's transaction.
+        """
         record, messages = self._relevant[0]
         assert not isinstance(messages, Unprocessable), "an unreadable record is given up before"
         await self._lock(conn, messages)
@@ -102,7 +108,7 @@ class Batch:
     async def _try_entries(
         self, conn: Connection, record: Record, messages: Sequence[Message], outcome: Outcome
     ) -> list[UnreadableEntry]:
-        """Handle these entries, in halves where that fails. Return those that cannot be handled."""
+        """Handle the entries, in halves if that fails. Return those that cannot be handled."""
         refused = await self._try(conn, record, messages, outcome)
         if refused is None:
             return []
@@ -123,9 +129,9 @@ class Batch:
     async def _try(
         self, conn: Connection, record: Record, messages: Sequence[Message], outcome: Outcome
     ) -> Unprocessable | None:
-        """Handle these messages of a record in a savepoint.
+        """Handle messages of one record in a savepoint.
 
-        Return why they cannot be handled; nothing of them is stored then.
+        Return the refusal if they cannot be handled. In that case nothing of them is stored.
         """
         counted = self._outcomes.copy()
         try:
@@ -168,9 +174,9 @@ class Batch:
     async def _give_up_entry(
         self, conn: Connection, outcome: Outcome, record: Record, failed: UnreadableEntry
     ) -> None:
-        """Make a dead letter of one entry: a record with that entry only.
+        """Write the dead letter of one entry: a record with that entry only.
 
-        Its replay repeats no other entry.
+        A replay of this dead letter repeats no other entry.
         """
         alone = self._reader.sources[record.topic].alone
         assert alone is not None, "only a topic whose records have entries has unreadable ones"
@@ -198,9 +204,9 @@ class Batch:
         return await self._route(conn, held) if held or newly_held else messages
 
     async def _route(self, conn: Connection, held: set[UUID]) -> list[Message]:
-        """Sort the records into those to handle, to park and to give up.
+        """Park some records and choose others to give up. Return the messages to handle now.
 
-        `held`: the held orders; the orders of records given up here are added.
+        `held`: the held orders. The orders of records given up here are added to this set.
         """
         reader = self._reader
         messages: list[Message] = []
@@ -213,12 +219,12 @@ class Batch:
                 else {m.order_id for m in decoded}
             )
             if order_ids & held and not reader.sources[record.topic].intake:
-                # Also an unreadable record: one record at a time holds an order.
+                # An unreadable record is parked too: only one record at a time holds an order.
                 park += [(order_id, reader.encrypt(record)) for order_id in order_ids & held]
                 event_type = "" if isinstance(decoded, Unprocessable) else decoded[0].type
                 self._outcomes[record.topic, event_type, "parked"] += 1
             elif isinstance(decoded, Unprocessable):
-                # The records behind it of the same order wait for it, in this batch already.
+                # Later records of the same order must wait, even those of this batch.
                 held |= order_ids
                 refused.append((record, decoded))
             else:
@@ -275,7 +281,7 @@ class Batch:
     async def _require_few(self, conn: Connection, refused: Unprocessable) -> None:
         """Raise TooManyGivenUp if more than UNFORESEEN_MAX records failed in UNFORESEEN_S seconds.
 
-        The count is in the database, where a new process finds it too.
+        The database keeps the count, so that a new process continues the same count.
         """
         if refused.reason not in UNFORESEEN:
             return
@@ -288,13 +294,14 @@ class Batch:
             )
 
     def count(self, seconds: float) -> None:
-        """Count the batch, its records and its events; `seconds`: how long it took."""
+        """Count the batch, its records and its messages. `seconds`: how long the batch took."""
         service = self._reader.service
         metrics.PROCESSING.labels(service).observe(seconds)
         metrics.BATCH_RECORDS.labels(service).observe(self._size)
         self.count_events()
 
     def count_events(self) -> None:
+        """Count the messages by topic, event type and outcome."""
         service = self._reader.service
         for (topic, event_type, outcome), count in self._outcomes.items():
             metrics.EVENTS.labels(service, topic, event_type, outcome).inc(count)

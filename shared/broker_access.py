@@ -1,4 +1,4 @@
-"""The access list and the users of a broker: read, compared and made what the tables say."""
+"""Compares the access list and users of a broker with the tables, and makes them equal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SEEN_BOUND_S: Final = 60.0
 
 
 class Access:
-    """The access list and the SCRAM users of a broker, as a super user sees them."""
+    """The access list and the SCRAM users of a broker, read and changed by a super user."""
 
     def __init__(self, bootstrap: str, security: Security = OPEN) -> None:
         self._bootstrap = bootstrap
@@ -36,9 +36,9 @@ class Access:
     @classmethod
     @contextlib.asynccontextmanager
     async def opened(cls, bootstrap: str, security: Security = OPEN) -> AsyncIterator[Self]:
-        """Connect, and close afterwards.
+        """Connect, and close the connection afterwards.
 
-        Raises Misconfigured if the broker does not know this user.
+        Raises Misconfigured if the broker refuses this user, and Unavailable if no server answers.
         """
         if not await knows(bootstrap, security):
             raise Misconfigured(
@@ -52,11 +52,11 @@ class Access:
             await made._admin.close()
 
     async def apply(self, prefix: str = "", passwords: Mapping[str, str] | None = None) -> Done:
-        """Make the broker's list exactly `grants(prefix)`, and its users those that are declared.
+        """Make the broker's access list exactly `grants(prefix)`. Return the changes.
 
-        `passwords` by user. Users that nobody declared are deleted. Running it again changes nothing.
-        Raises Misconfigured if this user may not do it, and Unavailable if the broker does not show
-        the change in time.
+        `passwords`: the passwords to set, by user. Users are deleted unless they are declared in
+        PRINCIPALS or SUPER_USERS. A second run changes nothing. Raises Misconfigured if this user
+        lacks the right. Raises Unavailable if the broker does not show the changes within a minute.
         """
         wanted, existing = grants(prefix), await self.listed()
         added, removed = sorted(wanted - existing), sorted(existing - wanted)
@@ -80,7 +80,7 @@ class Access:
     async def _wait_until_seen(
         self, wanted: frozenset[Grant], passwords: Mapping[str, str]
     ) -> None:
-        """Wait for the broker: it learns of a change a moment after the controller has it."""
+        """Wait until the broker knows the changes: the controller knows them a moment earlier."""
         try:
             async with asyncio.timeout(_SEEN_BOUND_S):
                 while await self.listed() != wanted or not await self._let_in(passwords):  # noqa: ASYNC110
@@ -93,7 +93,7 @@ class Access:
             ) from None
 
     async def listed(self) -> frozenset[Grant]:
-        """Return every entry of the broker's list."""
+        """Return every entry of the access list. Raises Misconfigured without the right to it."""
         answer = await self._admin._send_request(
             DescribeAclsRequest(ANY, None, ANY, None, None, ANY, ANY)
         )
@@ -105,7 +105,7 @@ class Access:
         )
 
     async def users(self) -> frozenset[str]:
-        """Return the names of the users with a SCRAM password."""
+        """Return the names of users with a SCRAM password. Raises Misconfigured as `listed` does."""
         answer = await self._admin._send_request(DescribeUsers())
         _require_success([(answer.error_code, answer.error_message)])
         return frozenset(row[0] for row in answer.results)
@@ -128,8 +128,12 @@ class Access:
 
 
 async def knows(bootstrap: str, security: Security) -> bool:
-    """Tell whether the broker lets this user in. Raises Unavailable if no server answers."""
-    # The clients call a refusal "unable to bootstrap", so the connection itself is asked.
+    """Tell whether the broker lets this user in. Raises Unavailable if no server answers.
+
+    `bootstrap`: servers as host:port, separated by commas.
+    """
+    # aiokafka's clients report a refused login as "unable to bootstrap", as if no server answered.
+    # A bare connection reports the refusal itself.
     last_error: Exception | None = None
     for server in bootstrap.split(","):
         host, _, port = server.strip().rpartition(":")
@@ -143,7 +147,7 @@ async def knows(bootstrap: str, security: Security) -> bool:
             last_error = error
             continue
         try:
-            # Before the login a broker answers which requests it knows and nothing else.
+            # Before a login, a broker only tells which requests it knows. So another is sent.
             await conn.send(MetadataRequest([]))
         except (KafkaError, OSError) as error:
             last_error = error
@@ -168,7 +172,7 @@ def _require_success(answers: Iterable[Sequence[Any]]) -> None:
 
 @dataclass(frozen=True)
 class Done:
-    """What `apply` changed; all empty when it changed nothing."""
+    """The changes that `apply` made: rights, users with a new password, users deleted."""
 
     added: Sequence[Grant]
     removed: Sequence[Grant]

@@ -1,4 +1,4 @@
-"""Cases: contradictions and dead ends that a service cannot settle by rule, kept until a person does."""
+"""Cases: contradictions and dead ends without a rule, kept until a person settles them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from shared import metrics
 from shared.database import Connection
 
 Kinds = Mapping[str, str]
-"""The kinds of case that a service can open, each with one sentence that says what to do."""
+"""The kinds of case that a service can open, each with a sentence that tells people what to do."""
 
 NOTE_MAX: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One thing to settle.
+    """One matter for a person to settle.
 
-    `kind` is from the closed set of its service. `subject` names what the case is about: at most
-    one case is open for each kind and subject. `details` are JSON values without personal data.
+    `kind` is from the closed set of the service. `subject` names the matter: at most one case is
+    open for each kind and subject. `details` are JSON values without personal data.
     """
 
     kind: str
@@ -35,7 +35,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class StoredCase:
-    """A case as its service's table has it; `times` counts how often it was met while open."""
+    """A case as the table of its service stores it.
+
+    `times`: how often the service met the matter while the case was open.
+    """
 
     number: int
     kind: str
@@ -52,10 +55,10 @@ class StoredCase:
 
 
 async def open_all(conn: Connection, cases: Sequence[Case]) -> list[Case]:
-    """Open the cases in the caller's transaction; return those that were not open before.
+    """Open the cases in the caller's transaction. Return the cases that were not open before.
 
-    A case that is open already is met once more: it takes the newest details. A case that a person
-    closed opens again only with other details: the same facts were settled.
+    A case that is open already is counted once more and takes the newest details. A closed case
+    opens again only with other details: a person has settled the same details before.
     """
     if not cases:
         return []
@@ -81,7 +84,7 @@ async def open_all(conn: Connection, cases: Sequence[Case]) -> list[Case]:
 
 
 async def close(conn: Connection, number: int, *, verdict: str, note: str, by: str) -> bool:
-    """Close an open case; return False if there is no open case of this number.
+    """Close an open case. Return False if no open case has this number.
 
     Raises ValueError for a note that is empty or has more than NOTE_MAX characters.
     """
@@ -101,7 +104,10 @@ async def close(conn: Connection, number: int, *, verdict: str, note: str, by: s
 async def fetch(
     conn: Connection, *, open_only: bool = True, schema: str | None = None
 ) -> list[StoredCase]:
-    """Return the cases of the connection's schema, or of `schema`, oldest first."""
+    """Return the cases of the connection's schema, or of `schema`, oldest first.
+
+    Raises ValueError for a schema that is no service's. So do `fetch_one` and `open_for`.
+    """
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} FROM {_table(schema)} "  # noqa: S608
         "WHERE closed_at IS NULL OR NOT $1 ORDER BY number",
@@ -135,7 +141,7 @@ async def open_for(
 
 
 async def measure(conn: Connection, service: str, kinds: Kinds) -> None:
-    """Set the gauges of open cases, by kind."""
+    """Set the gauges of the open cases: their number by kind, and the oldest time."""
     if not kinds:
         return
     rows = await conn.fetch(
