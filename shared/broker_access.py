@@ -83,7 +83,9 @@ class Access:
         """Wait until the broker knows the changes: the controller knows them a moment earlier."""
         try:
             async with asyncio.timeout(_SEEN_BOUND_S):
-                while await self.listed() != wanted or not await self._let_in(passwords):  # noqa: ASYNC110
+                while (  # noqa: ASYNC110
+                    await self.listed() != wanted or not await self._let_in(passwords)
+                ):
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise Unavailable(
@@ -105,7 +107,10 @@ class Access:
         )
 
     async def users(self) -> frozenset[str]:
-        """Return the names of users with a SCRAM password. Raises Misconfigured as `listed` does."""
+        """Return the names of the users with a SCRAM password.
+
+        Raises Misconfigured without the right to see them.
+        """
         answer = await self._admin._send_request(DescribeUsers())
         _require_success([(answer.error_code, answer.error_message)])
         return frozenset(row[0] for row in answer.results)

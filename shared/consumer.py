@@ -1,27 +1,35 @@
-"""The one loop that reads Kafka for every service.
+"""The one loop that reads Kafka for every service."""
 
-The order path promises that nothing is lost and nothing happens twice, and it keeps both promises in PostgreSQL, not in
-Kafka. One poll's records, of all partitions this process has, are handled in one transaction; the same transaction moves
-the stored offsets from the first record to behind the last, by compare-and-swap. From that follows everything else:
-
-- Kafka's own committed offset is only a hint for lag displays. On assignment we seek to where the database stands.
-- A process that was paused and wakes after its partitions went to another finds the offsets moved: its transaction is
-  rolled back and it seeks again (`Fenced`). No lease, no generation, no clock takes part in that.
-- A connection that dies during commit leaves the outcome unknown. The same batch runs again: if the commit had gone
-  through, the offsets say so.
-- A batch that starts behind the stored offset means that something is missing between; it is read once more, so that nothing
-  is passed over that is there. If it is missing still, the beginning of the log tells: where that lies behind the stored
-  offset, records were deleted unread, and the gap is stepped over loudly. Otherwise no offset between holds a record that
-  counts: a shop that writes in transactions leaves a mark at the end of each, and that is stepped over quietly.
-- Once a second the stored offset is moved over what came to nothing behind the last record: marks, and what a transaction that was
-  given up had written. Everything up to where the reader stands was asked for by then, and all that came is committed.
-- A topic that was deleted and made anew has another id; so has each topic of which offsets are stored, and it is compared every few
-  seconds (`topic_ids`).
-- A stored offset behind the end of the log means another log: the topic was made anew, or lost its end. Kafka would send us to
-  its beginning and the database back, without end, so the process ends with what to do.
-
-`getmany` is used, never iteration: aiokafka's iterator skips a record too big for the fetch buffer (aiokafka #1173).
-"""
+# The order path promises that nothing is lost and that nothing happens twice. PostgreSQL keeps both
+# promises, not Kafka. One transaction handles the records of one poll, of all partitions of this
+# process. The same transaction moves the stored offsets by compare-and-swap, from the first record
+# to behind the last. Everything else follows from that:
+#
+# - Kafka's own committed offset is only a hint for displays of lag. On assignment the reader seeks
+#   to the stored offset.
+# - A paused process may wake after another process has taken over its partitions. The stored
+#   offsets have moved by then. So the transaction is rolled back, and the reader seeks again
+#   (`Fenced`). No lease, no generation and no clock takes part.
+# - A connection that dies during the commit leaves the outcome unknown. The same batch runs again.
+#   If the commit had succeeded, the stored offsets show so.
+# - Offsets are missing if a batch begins after the stored offset. The reader reads that stretch
+#   once more, so that no existing record is skipped. If the offsets are missing again, the
+#   beginning of the log decides:
+#   - A log that begins after the stored offset has a gap: records were deleted unread. The reader
+#     steps over the gap and logs an error.
+#   - Otherwise there is a hole: no offset in between holds a committed record. A shop that writes
+#     in transactions leaves a mark at the end of each. The reader steps over the hole quietly.
+# - Once a second the stored offset moves over marks and rolled-back records after the last handled
+#   record. The reader has asked for every offset up to its position by then. All records that came
+#   are committed.
+# - A topic that is deleted and made anew has another id. The ids of topics with stored offsets are
+#   stored too, and are compared every few seconds (`topic_ids`).
+# - A stored offset after the end of the log means another log. The topic was made anew, or the log
+#   lost its end. Kafka would send the reader to the beginning, and the database back, without end.
+#   So the process ends and says how to mend that.
+#
+# The loop calls `getmany` and never iterates over the client. aiokafka's iterator skips a record
+# that is too big for the fetch buffer (aiokafka #1173).
 
 from __future__ import annotations
 
@@ -64,7 +72,7 @@ _FIRST: Final = itemgetter(0)
 
 
 class Consumer(OffsetKeeper):
-    """Reads one service's topics and gives each poll's records to its handler."""
+    """Reads the topics of one service and gives the records of each poll to the handler."""
 
     def __init__(
         self,
@@ -81,6 +89,11 @@ class Consumer(OffsetKeeper):
         failpoints: Failpoints | None = None,
         security: Security = OPEN,
     ) -> None:
+        """`replica`: tells this process from the other processes of the service.
+
+        `prefix`: stands before the names of topics and groups in tests. `batch_records`: the most
+        records of one poll. `pressed`: tells when to pause the intake.
+        """
         super().__init__(
             service,
             subscriptions,
@@ -102,7 +115,7 @@ class Consumer(OffsetKeeper):
         self.last_progress = time.monotonic()
 
     async def run(self) -> None:
-        """Read until cancelled. Raises what retries do not mend; the process starts anew then."""
+        """Read until cancelled. Raises errors that no retry mends, so that the process restarts."""
         self._consumer.subscribe(
             [named(t, self._prefix) for t in self._sources], listener=SeekOnAssignment(self)
         )
@@ -169,7 +182,10 @@ class Consumer(OffsetKeeper):
             self._in_flight.set(0)
 
     async def _most_advanced_first(self) -> dict[TopicPartition, list[Any]]:
-        """Poll the topics of later rows first, so that a burst does not begin all orders at once."""
+        """Poll the topics of an order's later steps first.
+
+        Otherwise a burst would begin all its orders at once.
+        """
         polled: dict[TopicPartition, list[Any]] = {}
         room = self._batch_records
         open_now = self._consumer.assignment() - self._consumer.paused()
@@ -184,7 +200,7 @@ class Consumer(OffsetKeeper):
     async def _fetched(
         self, *partitions: TopicPartition, timeout_ms: int, max_records: int
     ) -> dict[TopicPartition, list[Any]]:
-        """Fetch records. A corrupt record stops the process: its content is unknown."""
+        """Fetch records. Raises Unavailable for a corrupt record, since its content is unknown."""
         try:
             return dict(
                 await self._consumer.getmany(
@@ -213,7 +229,7 @@ class Consumer(OffsetKeeper):
             r = min(batch, key=_TIMESTAMP)
             at_ms = r.timestamp
             if self._sources[self.plain(tp.topic)].intake and arrival_ms(at_ms, now_ms) != at_ms:
-                # Its writer has a wrong clock; the other records may have waited.
+                # The clock of the writer is wrong. Other records of the batch may have waited.
                 at_ms, r = min(((arrival_ms(r.timestamp, now_ms), r) for r in batch), key=_FIRST)
             if tp.topic not in oldest or at_ms < oldest[tp.topic][0]:
                 oldest[tp.topic] = at_ms, r
@@ -225,7 +241,7 @@ class Consumer(OffsetKeeper):
             )
 
     async def _handle(self, records: list[Record]) -> bool:
-        """Retry the batch until it is committed (True) or another process did it (False)."""
+        """Handle the batch with retries. Return True if committed, False if fenced."""
         try:
             await self._patiently(partial(self._handler.handle, records))
         except inbox.Fenced as fenced:
@@ -248,7 +264,7 @@ class Consumer(OffsetKeeper):
             self._consumer.resume(*paused)
 
     async def _hint(self, *, force: bool = False) -> None:
-        """Commit offsets to Kafka, for displays of lag only. Errors do not matter."""
+        """Commit offsets to Kafka, only for displays of lag. Errors do not matter."""
         if not self._committable or not (force or time.monotonic() - self._hinted > HINT_EVERY_S):
             return
         self._hinted = time.monotonic()
@@ -265,7 +281,7 @@ class Consumer(OffsetKeeper):
             log.debug("offset hint not taken", service=self._service, error=type(error).__name__)
 
     async def lag(self) -> dict[TopicPartition, int]:
-        """Return the number of unhandled records of each partition, as far as it is known."""
+        """Return the number of unhandled records of each partition where the number is known."""
         lags: dict[TopicPartition, int] = {}
         for tp in self._consumer.assignment():
             stable = self._consumer.last_stable_offset(tp)
@@ -277,7 +293,7 @@ class Consumer(OffsetKeeper):
         return lags
 
     def held_back(self) -> dict[TopicPartition, float]:
-        """Return for how many seconds an open transaction has blocked each partition."""
+        """Return for how many seconds a writer's open transaction has blocked each partition."""
         seconds: dict[TopicPartition, float] = {}
         since: dict[TopicPartition, tuple[int, float]] = {}
         now = time.monotonic()

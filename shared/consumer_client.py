@@ -16,7 +16,10 @@ SESSION_MS: Final = 10_000
 def make_consumer(
     bootstrap: str, group: str, member: str, security: Security = OPEN
 ) -> AIOKafkaConsumer:
-    """Make the client. A test asserts each setting: aiokafka's defaults lose or repeat records."""
+    """Return the client, not started yet. `member`: the static name of this process in the group.
+
+    A test asserts each setting: with aiokafka's defaults, records are lost or repeated.
+    """
     read_whatever_comes()
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap,

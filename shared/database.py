@@ -1,4 +1,4 @@
-"""PostgreSQL: the pool of a service's own role, and migrations that run once however many start at the same time."""
+"""PostgreSQL: the connection pool of each service's own role, the errors, and the migrations."""
 
 from __future__ import annotations
 
@@ -20,16 +20,23 @@ from shared.errors import Misconfigured, Unavailable
 from shared.settings import Settings
 
 Connection = Any
-"""An asyncpg connection; the library has no type marker."""
+"""An asyncpg connection. The library has no type annotations."""
 
 POOL_MAX: Final = 8
-"""Connections of one process of a service at most."""
+"""The most connections of one process of a service."""
 LOOKING_MAX: Final = 4
-"""How many of them are for timers, gauges and operators' requests; the others are for records and effects."""
+"""The most of these connections for timers, gauges and operators' requests.
+
+The other connections are for records and effects.
+"""
 LOCKS_KEPT: Final = 32
-"""Locks of tables and indexes a connection needs besides those on orders; most find room in its own few places."""
+"""Locks on tables and indexes that a connection needs besides the locks on orders.
+
+Most of them find room in the few places that each connection has of its own.
+"""
 SCRAM_ITERATIONS: Final = 4096
 MIGRATION_LOCK: Final = 0x63726F7373
+"""The key of the advisory lock that `apply` takes."""
 CUT: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -41,9 +48,12 @@ CUT: Final = (
     asyncpg.IdleSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
 )
-"""The connection ended, in the words of the database's client: nobody else says these."""
+"""Errors of a connection that ended. Only the database's client raises them."""
 LOST: Final = (*CUT, OSError, TimeoutError)
-"""The connection died, so the outcome of what ran on it is unknown: run it again, the offsets tell which way it went."""
+"""Errors of a connection that died, so that the outcome of its transaction is unknown.
+
+Run the same work again: the stored offsets tell whether it was committed.
+"""
 DATA: Final = (
     asyncpg.CardinalityViolationError,  # 21: two rows of one statement are the same
     asyncpg.DataError,  # 22
@@ -53,13 +63,19 @@ DATA: Final = (
     asyncpg.ProgramLimitExceededError,  # 54: too long for an index, nested too deeply
     asyncpg.PLPGSQLError,  # P0: our own functions refuse
 )
-"""The database refuses the values themselves: these classes of SQLSTATE, and no other, may be a record's own fault."""
+"""Errors by which the database refuses the values themselves.
+
+Only these classes of SQLSTATE may be the fault of a record.
+"""
 SCHEMA: Final = (
     asyncpg.SyntaxOrAccessError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidSchemaNameError,
 )
-"""The statement itself is wrong here: a table, column or right of another release. No record can help it."""
+"""Errors of the statement itself: a table, column or right is of another release.
+
+No record is at fault.
+"""
 RETRYABLE: Final = (
     asyncpg.FeatureNotSupportedError,  # 0A: a plan made before a table was changed
     asyncpg.InvalidCursorStateError,  # 24
@@ -75,21 +91,28 @@ RETRYABLE: Final = (
     asyncpg.InternalServerError,  # XX
     asyncpg.UnknownPostgresError,
 )
-"""Trouble of the server, and nothing is wrong with the record: run it again. The SQLSTATE class is behind each."""
+"""Errors of the server, where no record is at fault: run the same work again.
+
+The comment behind each error names its class of SQLSTATE.
+"""
 OUTDATED: Final = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
-"""A table was changed beside a running service. The client has forgotten its plans by then, so the next try makes new ones."""
+"""Errors after a table was changed while the service runs.
+
+The client has forgotten its plans by then, so the next attempt makes new plans.
+"""
 
 
 def is_of_values(error: BaseException) -> bool:
-    """Whether the database or its client refuses the values themselves; False for every other trouble of theirs.
+    """Tell whether the database or its client refuses the values themselves.
 
-    A value of another type than the parameter's, which the client says, is none of these: the column is of another release.
+    False if the client reports a value of another type than the parameter's. In that case the
+    column is of another release, and no value is at fault.
     """
     return isinstance(error, DATA) and not (error.severity is None and _is_of_another_type(error))
 
 
 def is_of_database(error: BaseException) -> bool:
-    """Whether the error is the database's or its client's, whatever it says."""
+    """Tell whether the database or its client raised the error, of whatever kind."""
     return isinstance(error, (asyncpg.PostgresError, *LOST))
 
 
@@ -101,10 +124,14 @@ def _is_of_another_type(error: BaseException) -> bool:
 async def copied(
     conn: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> bool:
-    """Write rows that are new as good as always, within a transaction; False if one of them is there already, and none is written.
+    """Write rows that are almost always new, in a savepoint of the caller's transaction.
 
-    COPY writes whole pages at once and asks each index once, so it costs the server 2.5 µs a row where an `INSERT … ON CONFLICT`
-    costs 4.1 (500 rows of an id, 100,000 there), and half the log. Who gets False writes them by the latter.
+    Return False if one of the rows exists already. Then none is written, and the caller must use
+    `INSERT … ON CONFLICT`.
+
+    COPY writes whole pages at once and asks each index once. A row costs the server 2.5 µs with
+    COPY and 4.1 µs with `INSERT … ON CONFLICT`: 500 rows of an id, into a table of 100,000. COPY
+    also writes half as much log.
     """
     try:
         async with conn.transaction():
@@ -115,18 +142,19 @@ async def copied(
 
 
 async def check_now(conn: Connection) -> None:
-    """Have the database check what it would check at the commit, so that the error is known while it is known whose it is.
+    """Check the deferred constraints now instead of at the commit.
 
-    Called at the end of a savepoint; raises what the commit would.
+    Call this at the end of a savepoint: the caller still knows which record is at fault. Raises the
+    same errors as the commit would.
     """
     await conn.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
 
 
 class _Pooled(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that comes back to its pool as it is, not by a question to the server each time.
+    """A connection that returns to its pool without a query to reset the session.
 
-    Nothing here changes a session beyond its transaction, which is rolled back all the same; the one lock that belongs to a
-    session is the relay's, and its connection is ended.
+    No code here changes a session beyond its transaction, and an open transaction is rolled back
+    anyway. Only the relay takes a lock that belongs to a session, and its connection is closed.
     """
 
     __slots__ = ()
@@ -138,11 +166,13 @@ class _Pooled(asyncpg.Connection):  # type: ignore[misc]
 async def connect_pool(
     settings: Settings, role: str, *, size: int = POOL_MAX, plan_once: bool = False
 ) -> Any:
-    """A pool logged in as `crossborder_<role>`, whose search path is the schema `<role>`.
+    """Return a pool that logs in as `crossborder_<role>`, with the schema `<role>` as search path.
 
-    `plan_once`: for statements that find rows by their keys. The server plans each once a connection.
+    `size`: the most connections. `plan_once`: for statements that find rows by their keys. The
+    server then plans each statement once for each connection.
 
-    Raises Misconfigured for a DSN, database or role that trying again does not mend, Unavailable if nobody answers.
+    Raises Misconfigured for a DSN, database or role that a retry does not mend. Raises Unavailable
+    for a server that does not answer, lets nobody in, or has no trusted certificate.
     """
     given = settings.database_password
     password = {"password": given} if given else {}
@@ -168,14 +198,16 @@ async def connect_pool(
             },
         )
     except ssl.SSLError as error:
-        # A certificate that is not trusted is a ValueError too, and may be the server's fault as well as ours.
+        # This error is a ValueError too, so it comes first. An untrusted certificate may be the
+        # fault of the server or ours.
         raise Unavailable(
             f"PostgreSQL is not trusted at {redacted(settings.postgres)}: {error}"
         ) from error
     except asyncpg.exceptions.ClientConfigurationError as error:
         raise Misconfigured(f"{_SET_POSTGRES}: {error}") from None
     except (ValueError, OverflowError):
-        # The library's words quote a part of the DSN, and in one that is wrong the password may stand anywhere.
+        # The library's message quotes part of the DSN. In a wrong DSN the password may stand
+        # anywhere, so the message is left out.
         raise Misconfigured(
             f"{_SET_POSTGRES}: in this one host or port is none, or the password is not "
             "percent-encoded"
@@ -200,35 +232,43 @@ async def connect_pool(
 
 
 _PLAN_ANEW: Final = {"plan_cache_mode": "force_custom_plan"}
-"""For statements that look at a whole table: what is best depends on how much is there."""
+"""For statements that look at a whole table: the best plan depends on the number of rows."""
 _PLAN_ONCE: Final = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
-"""For statements that take rows by their keys. A plan kept from the time when a table was empty would scan the table for each row
-(statements of over 5 s on 20,000 open effects), so the planner may not choose scans, nor the joins that need them."""
+"""For statements that take rows by their keys.
+
+A plan from a time when the table was empty would scan the whole table for each row. Such statements
+took over 5 s on 20,000 open effects. So the planner may choose neither scans nor the joins that
+need scans.
+"""
 _SET_POSTGRES: Final = "set CROSSBORDER_POSTGRES to a DSN as postgresql://USER@HOST:PORT/DATABASE"
 
 
 def locks_wanted(processes: int, batch_records: int, connections: int) -> int:
-    """What the server's `max_locks_per_transaction` must be at least, for so many processes of services.
+    """Return the least `max_locks_per_transaction` that the server needs for so many processes.
 
-    Each locks the orders of one batch at a time, at most `batch_records`. The server's one lock table has room for
-    `max_locks_per_transaction` times `max_connections` (`connections`), whoever takes them.
+    `processes`: of services. Each locks the orders of one batch at a time, at most `batch_records`.
+    `connections`: the server's `max_connections`. Its one lock table has room for the product of
+    both settings, whoever takes the locks.
     """
     return LOCKS_KEPT + math.ceil(processes * batch_records / connections)
 
 
 def redacted(dsn: str) -> str:
-    """The DSN without its password."""
+    """Return the DSN without its password."""
     head, at, tail = dsn.rpartition("@")
     return f"{head.split(':', 2)[0]}://…@{tail}" if at and head.count(":") > 1 else dsn
 
 
 def with_password(dsn: str, password: str | None) -> str:
-    """The DSN with the password in it; one that has a password already, or names no user, stays as it is."""
+    """Return the DSN with the password in it.
+
+    A DSN that has a password already, or names no user, stays as it is.
+    """
     scheme, _, rest = dsn.partition("://")
     user, at, place = rest.partition("@")
     if not password or not at or ":" in user:
@@ -237,7 +277,11 @@ def with_password(dsn: str, password: str | None) -> str:
 
 
 def scram_verifier(password: str, salt: bytes | None = None) -> str:
-    """What PostgreSQL keeps instead of a password (RFC 5803), so that the password itself never reaches its log."""
+    """Return the text that PostgreSQL stores instead of a password (RFC 5803).
+
+    The password itself then never reaches the server's log. `salt`: random by default. Raises
+    Misconfigured for a password with characters outside ASCII.
+    """
     if not password.isascii():
         raise Misconfigured(
             "use a role password of ASCII characters only: others are normalised before they are "
@@ -253,10 +297,10 @@ def scram_verifier(password: str, salt: bytes | None = None) -> str:
 
 @dataclass(frozen=True)
 class Migration:
-    """One SQL script of one schema; a released script is never edited, a new one is added.
+    """One SQL script of one schema. A released script is never edited: a new script is added.
 
-    A repeatable script may be edited: it runs again after a change of its own and after each other
-    script of its schema.
+    A repeatable script may be edited. It runs again after a change of its own text, and after each
+    other script of its schema.
     """
 
     schema: str
@@ -266,6 +310,7 @@ class Migration:
 
     @property
     def checksum(self) -> str:
+        """Return the SHA-256 digest of the script, in hexadecimal digits."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
@@ -275,9 +320,12 @@ async def apply(
     migrations: Sequence[Migration],
     passwords: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Make the roles and schemas and run each script once, in order, each in a transaction; returns what ran.
+    """Make the roles and schemas, and run each script once, in order, each in a transaction.
 
-    Roles in `passwords` get these, each time anew. Raises Misconfigured if a script that ran before has changed since.
+    Return the names of the scripts that ran, as `schema/name`. A lock keeps other runs waiting: a
+    script runs once, however many processes start at the same time. `passwords`: by role, set anew
+    at each run. Raises Misconfigured for a script that was changed after it ran here, unless it is
+    repeatable.
     """
     conn = await asyncpg.connect(dsn, timeout=10)
     try:
@@ -288,7 +336,8 @@ async def apply(
             "schema text, name text, checksum text NOT NULL, at timestamptz NOT NULL DEFAULT "
             "now(), PRIMARY KEY (schema, name))"
         )
-        # Nobody needs tables of his own; what belongs to a database does not come with a copy of it, so it is said each time.
+        # No role needs temporary tables or the schema `public`. Rights on a database are lost in a
+        # copy of the database, so they are revoked at each run.
         await conn.execute(
             "DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', "
             "current_database()); END $$; "
@@ -307,7 +356,8 @@ async def apply(
 
 
 async def _ensure_role(conn: Connection, role: str, password: str | None) -> None:
-    # Roles belong to the whole cluster: another database of it, or a migration at the same time, may have made it.
+    # Roles belong to the whole cluster. Another database of the cluster, or a migration that runs
+    # at the same time, may have made this role.
     with contextlib.suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
         await conn.execute(f'CREATE ROLE "crossborder_{role}" LOGIN')
     if password:

@@ -1,4 +1,4 @@
-"""The dead letters of a service: records that were given up and are not replayed or dropped yet."""
+"""The dead letters of a service: records given up, and neither replayed nor dropped yet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from shared.database import Connection
 
 @dataclass(frozen=True)
 class Letter:
-    """A record that was given up, as the database owes it. `record` has the bytes of one that holds its order, and only of such."""
+    """A record that was given up, as the database stores it.
+
+    `record`: the packed bytes, only of a record that holds its order. `sealed`: whether these bytes
+    are encrypted.
+    """
 
     topic: str
     partition: int
@@ -27,11 +31,12 @@ class Letter:
 
     @property
     def place(self) -> tuple[str, int, int]:
+        """Return the topic, partition and offset of the record."""
         return self.topic, self.partition, self.offset
 
 
 async def note_dead_letter(conn: Connection, letter: Letter) -> None:
-    """Remember that this record was given up, until its replay is handled or an operator lets it go."""
+    """Store the letter until its replay is handled or an operator drops it."""
     await conn.execute(
         "INSERT INTO dead_letter (topic, part, at_offset, reason, order_id, record, sealed, error, "
         "entry) "
@@ -47,7 +52,10 @@ async def note_dead_letter(conn: Connection, letter: Letter) -> None:
 
 
 async def given_up_within(conn: Connection, seconds: float, reasons: Sequence[str]) -> int:
-    """How many records were given up for one of these reasons in so many seconds, and are still owed."""
+    """Return how many records were given up for these reasons within the last `seconds`.
+
+    Records that were replayed or dropped since then are not counted.
+    """
     count: int = await conn.fetchval(
         "SELECT count(*) FROM dead_letter WHERE reason = ANY($2::text[]) AND at > "
         "clock_timestamp() - make_interval(secs => $1)",
@@ -60,7 +68,10 @@ async def given_up_within(conn: Connection, seconds: float, reasons: Sequence[st
 async def open_letters(
     conn: Connection, *, place: tuple[str, int, int] | None = None, order_id: UUID | None = None
 ) -> list[Letter]:
-    """The letters at this place, or that hold this order, locked."""
+    """Lock and return the letters at this place, and the letters that hold this order.
+
+    `place`: topic, partition and offset. Letters of single entries at this place are left out.
+    """
     topic, part, offset = place or (None, None, None)
     rows = await conn.fetch(
         "SELECT topic, part, at_offset, reason, order_id, record, sealed, attempts, error FROM "
@@ -76,7 +87,7 @@ async def open_letters(
 
 
 async def note_failed_again(conn: Connection, letter: Letter, reason: str, error: str) -> None:
-    """A replay failed: the letter is owed as before, for the newest reason."""
+    """Note that a replay failed. The letter stays, and takes the newest reason."""
     await conn.execute(
         "UPDATE dead_letter SET attempts = attempts + 1, reason = $4, error = $5 "
         "WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = 0",
@@ -91,7 +102,7 @@ async def note_failed_again(conn: Connection, letter: Letter, reason: str, error
 
 
 async def forget_letters(conn: Connection, letters: Sequence[Letter]) -> None:
-    """These are owed no longer: their replays were handled, or an operator let them go."""
+    """Delete the letters: their replays were handled, or an operator dropped them."""
     await conn.execute(
         "DELETE FROM dead_letter AS d USING unnest($1::text[], $2::int[], $3::bigint[]) AS "
         "w(topic, part, at_offset) "
@@ -103,9 +114,10 @@ async def forget_letters(conn: Connection, letters: Sequence[Letter]) -> None:
 
 
 async def expire_dead_letters(conn: Connection, topic: str, kept_s: float) -> int:
-    """Forget those of a topic whose bytes the log no longer has; returns how many there were.
+    """Delete the letters of a topic whose bytes the log no longer has. Return their number.
 
-    One that holds its order stays: its bytes are here.
+    `kept_s`: for how many seconds the log keeps the bytes. A letter that holds its order stays: the
+    database itself has the bytes.
     """
     done = await conn.execute(
         "DELETE FROM dead_letter WHERE topic = $1 AND order_id IS NULL AND at < now() - "

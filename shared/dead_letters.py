@@ -18,19 +18,22 @@ from shared.transitions import IllegalTransition
 CUT_BYTES: Final = 64 * 1024
 """Bytes kept of the value, of the headers and of the key of a record that is too large."""
 RecordId = tuple[str, int, int]
+"""Topic, partition and offset of a record."""
 
 
 def record_id(record: Record) -> RecordId:
+    """Return the place of the record in the log."""
     return record.topic, record.partition, record.offset
 
 
 def as_unprocessable(error: Exception) -> Unprocessable:
+    """Return the error as a refusal with a reason, and a text without personal data."""
     if isinstance(error, Unprocessable):
         return error
     if isinstance(error, IllegalTransition):
         return Unprocessable("illegal_transition", str(error))
     if isinstance(error, DATA):
-        # The server's message may quote the values; the constraint and column names say enough.
+        # The server's message may quote values. The names of constraint and column say enough.
         named = [
             getattr(error, name, None) for name in ("constraint_name", "table_name", "column_name")
         ]
@@ -45,11 +48,13 @@ def as_unprocessable(error: Exception) -> Unprocessable:
 def dead_letter(
     service: str, record: Record, refused: Unprocessable, attempts: int = 1, entry: int = 0
 ) -> Outgoing:
-    """Return the dead letter of a record: its bytes and headers, where it came from, and why.
+    """Return the dead letter of a record: its bytes and headers, its place in the log, the reason.
 
-    `entry`: the number of the one entry that is given up, from 1. A record that the topic of the
-    dead letters would not take is cut: a compressed record may have any size. So is the stand-in
-    of a batch that cannot be unpacked.
+    `attempts`: how often the record was tried. `entry`: the number, from 1, of the one entry that
+    is given up; 0 means the whole record.
+
+    A record too large for the topic of dead letters is cut, since a compressed record may have any
+    size. The stand-in of a batch that was not unpacked is cut too.
     """
     origin = (
         ("dlq_reason", refused.reason.encode()),
@@ -78,7 +83,7 @@ def dead_letter(
 
 
 def _cut(whole: Outgoing, own: Headers, origin: Headers) -> Outgoing:
-    """Keep the beginning of a dead letter and its size. The record stays where it came from."""
+    """Keep only the beginning, the size and the digest. The source topic keeps the record."""
     room, few = CUT_BYTES, []
     for name, value in own:
         room -= len(name.encode()) + len(value or b"")
@@ -95,6 +100,7 @@ def _cut(whole: Outgoing, own: Headers, origin: Headers) -> Outgoing:
 
 
 def pack_record(record: Record) -> bytes:
+    """Return the record as JSON. A missing key or value becomes an empty one."""
     head = [
         record.topic,
         record.partition,
@@ -112,6 +118,7 @@ def pack_record(record: Record) -> bytes:
 
 
 def unpack_record(packed: bytes) -> Record:
+    """Return the record that `pack_record` packed."""
     (topic, partition, offset, timestamp_ms, key), value, headers = orjson.loads(packed)
     return Record(
         topic,

@@ -1,4 +1,4 @@
-"""Messages of records: what an event handler gets, at its place in the log and with the time it came."""
+"""Decodes records into the messages that handlers get, with their places in the log and times."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from shared.identity import event_id_of, record_id_of
 
 _NIL: Final = UUID(int=0)
 TIMESTAMP_MS_END: Final = 7_258_118_400_000
-"""The year 2200."""
+"""The beginning of the year 2200."""
 BEHIND_MAX_MS: Final = 24 * 3600 * 1000
-"""How far behind ours an outsider's clock is believed.
+"""The lag behind our clock up to which an outsider's timestamp is believed.
 
-Longer than intake ever stands still, and little in a sum of seconds.
+The intake never stands still for longer. A wrong timestamp within the bound adds little to a sum of
+seconds.
 """
 
 
 def arrival_ms(stamped_ms: int, now_ms: int) -> int:
     """Return when a record from outside came, in milliseconds since 1970.
 
-    That is its own timestamp, or now if the timestamp is later or long ago. Delays, stages and
-    deadlines are counted from it, so they do not depend on an outsider's clock.
+    The result is the record's own timestamp. A timestamp after now, or before now by more than
+    BEHIND_MAX_MS, is replaced by now. Delays, stages and deadlines are counted from the result, so
+    they do not depend on an outsider's clock.
     """
     return stamped_ms if now_ms - BEHIND_MAX_MS <= stamped_ms <= now_ms else now_ms
 
@@ -40,7 +42,7 @@ def arrival_ms(stamped_ms: int, now_ms: int) -> int:
 def with_arrival_time(
     messages: Sequence[Message], stamped_ms: int, now_ms: int
 ) -> Sequence[Message]:
-    """Give the messages of a record from outside the time when it came (`arrival_ms`)."""
+    """Return the messages of a record from outside with the time of its arrival (`arrival_ms`)."""
     at_ms = arrival_ms(stamped_ms, now_ms)
     if at_ms == stamped_ms:
         return messages
@@ -49,17 +51,17 @@ def with_arrival_time(
 
 
 class UnreadableEntry(NamedTuple):
-    """An entry of a record that cannot be read, by its number from 1. The other entries can."""
+    """An unreadable entry of a record: its number from 1, and the reason."""
 
     entry: int
     why: Unprocessable
 
 
 class PartlyReadable(list[Message]):
-    """The messages of a record, some entries of which cannot be read.
+    """The messages of a record that also has unreadable entries.
 
-    Each of those entries becomes a dead letter of its own. A record without one readable entry is
-    still for us, so the list is true even when it is empty.
+    Each unreadable entry becomes a dead letter of its own. A record without any readable entry is
+    still for us, so even the empty list is true.
     """
 
     def __init__(self, messages: Iterable[Message], unreadable: Sequence[UnreadableEntry]) -> None:
@@ -71,15 +73,16 @@ class PartlyReadable(list[Message]):
 
 
 def replace_messages(old: Sequence[Message], new: list[Message]) -> Sequence[Message]:
-    """Return the new messages with the unreadable entries of the old ones."""
+    """Return the new messages together with the unreadable entries of the old messages."""
     return PartlyReadable(new, old.unreadable) if isinstance(old, PartlyReadable) else new
 
 
 def decode_event(record: Record, wanted: Mapping[bytes, type[Event]]) -> Sequence[Message]:
     """Return the message of a record on one of our own topics.
 
-    None for an event type that this service or release does not know. Raises Unprocessable for a
-    record that is no event of ours.
+    `wanted`: the event classes by their `ce_type` header. The result is empty for an event type
+    that this service or release does not know. Raises Unprocessable for a record that is no valid
+    event of ours.
     """
     event_type, ce_id, traceparent = attributes_of(record.headers)
     if not event_type:
@@ -100,7 +103,10 @@ def decode_event(record: Record, wanted: Mapping[bytes, type[Event]]) -> Sequenc
 
 
 def brief(error: ValueError) -> str:
-    """Name the fields of a validation error, without their values, which may be personal."""
+    """Return the fields and kinds of a validation error, five at most.
+
+    The values are left out, since they may be personal.
+    """
     details = getattr(error, "errors", None)
     if details is None:
         return type(error).__name__
@@ -120,10 +126,10 @@ def message(
     traceparent: bytes | None = None,
     entry: int = 0,
 ) -> Message:
-    """Make a message at its place in the log, with the record's own time.
+    """Return the message of a record, with the record's place in the log and its own time.
 
-    `entry` counts from 1 where a record has entries. A malformed `traceparent` is dropped. Raises
-    Unprocessable for a timestamp before 1970 or after 2200: a broker takes any.
+    `entry`: the number from 1 in a record with entries, else 0. A malformed `traceparent` is
+    dropped. Raises Unprocessable for a timestamp before 1970 or from 2200 on: a broker takes any.
     """
     if not 0 <= record.timestamp_ms < TIMESTAMP_MS_END:
         raise Unprocessable(
@@ -150,9 +156,10 @@ def message(
 def intake_id(record: Record, by_name: Any, digest: str) -> UUID:
     """Return the event id of a record from outside.
 
-    A `ce_id` counts together with its source and the value's digest: a shop that gives two orders
-    one id must not lose the second. Without a `ce_id` the record's place in the log is its id. The
-    order's own rules recognise repetitions then.
+    `by_name`: the headers by name; `digest`: of the value. A `ce_id` counts only together with its
+    source and the digest: a shop that gives two orders one id must not lose the second order.
+    Without a `ce_id`, the id comes from the record's place in the log. In that case the order's own
+    rules recognise repetitions.
     """
     ce_id = by_name.get("ce_id")
     if not ce_id:

@@ -1,8 +1,8 @@
-"""What came compressed is unpacked up to a bound, whatever it says of itself.
+"""Unpacks compressed batches only up to a bound, whatever size a batch claims to have."""
 
-A batch of two megabytes may unpack to gigabytes, and aiokafka unpacks it at once and whole: one sent by a shop would end every process
-that reads it, however often that starts anew. Nothing in aiokafka's interface bounds this, so its readers are given these decoders.
-"""
+# A batch of two megabytes may unpack to gigabytes, and aiokafka unpacks a batch at once and whole.
+# One such batch from a shop would end every process that reads it, after each restart again.
+# Nothing in aiokafka's interface sets a bound. So its readers get the decoders of this module.
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from aiokafka import codec
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 
 UNPACKED_MAX: Final = 16 * 1024 * 1024
-"""Bytes a batch may have when it is unpacked: eight times what it may have when it is not."""
+"""The most bytes of an unpacked batch: eight times the most bytes of a packed one."""
 _FULL: Final = "failed to write whole buffer"
-"""What cramjam says where the room did not suffice; anything else means that the bytes are not what they should be."""
+"""cramjam's message when the room did not suffice. Any other message means corrupt bytes."""
 
 
 class TooLarge(Exception):
@@ -28,7 +28,10 @@ class TooLarge(Exception):
 
 
 def bound() -> None:
-    """From now on every consumer of this process unpacks so; saying it twice changes nothing."""
+    """Make every consumer of this process unpack within the bound.
+
+    A second call changes nothing.
+    """
     for reader in (DefaultRecordBatch, _DefaultRecordBatchPy):
         module = sys.modules[reader.__module__]
         for name, decode in DECODERS.items():
@@ -44,7 +47,7 @@ def _gzip(packed: Any) -> bytes:
 
 
 def _snappy(packed: Any) -> bytes:
-    # Each block says how long it will be, and is not unpacked to more.
+    # Each block states its unpacked length, and never unpacks to more.
     blocks = memoryview(packed)
     if codec._detect_xerial_stream(packed):
         blocks, length = blocks[16:], 0
@@ -63,7 +66,7 @@ def _snappy(packed: Any) -> bytes:
 
 def _into(decompress: Callable[[Any, Any], int]) -> Callable[[Any], bytes]:
     def decode(packed: Any) -> bytes:
-        # Pages of such a room are there only once they are written to.
+        # A page of this room takes no memory before bytes are written to it.
         with mmap.mmap(-1, UNPACKED_MAX) as room:
             try:
                 length = decompress(packed, room)

@@ -36,12 +36,12 @@ from shared.tasks import wait_for_event
 
 CLAIM_MAX: Final = 800
 LANE_CALLS: Final = 2
-"""Calls of one kind at once for new effects, and as many for repeated ones.
+"""The most simultaneous calls of one kind for new effects, and as many for repeated effects.
 
-Slow repetitions do not delay new effects.
+So slow repetitions do not delay new effects.
 """
 CALL_S: Final = 25.0
-"""Seconds that an outside party may take for all effects claimed at once."""
+"""Seconds that an outside party may take for all effects of one call."""
 POLL_S: Final = 0.1
 
 
@@ -62,6 +62,7 @@ class EffectRunner:
         failpoints: Failpoints | None = None,
         lease_s: float = LEASE_S,
     ) -> None:
+        """`finish`: writes an outcome in the transaction; `after`: runs after the commit."""
         self._lease_s = lease_s
         self._service = service
         self._pool = pool
@@ -76,13 +77,13 @@ class EffectRunner:
         self._under_way: Counter[tuple[str, bool]] = Counter()
 
     def wake(self) -> None:
-        """Start at once: commands were committed in this process."""
+        """Look for due effects at once: this process has committed commands."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Send what is due until cancelled. An unforeseen error is logged, with a growing pause.
+        """Send due effects until cancelled. Log an unforeseen error, and go on after a growing pause.
 
-        Each kind has a lane of its own: a slow kind does not delay the others.
+        Each kind has a lane of its own, so a slow kind does not delay the others.
         """
         failures = LoopFailures(self._service, "effects")
         calls: set[asyncio.Task[None]] = set()
@@ -128,8 +129,8 @@ class EffectRunner:
 
     @staticmethod
     async def _drop_ended(calls: set[asyncio.Task[None]]) -> None:
-        """Drop the calls that ended. Raises the error of one that failed."""
-        await asyncio.sleep(0)  # those just begun count from now on
+        """Drop the calls that ended. Raises the error of a call that failed."""
+        await asyncio.sleep(0)  # lets the new calls begin, so that their lanes count them
         ended = [call for call in calls if call.done()]
         calls.difference_update(ended)
         for error in [error for call in ended if (error := call.exception()) is not None]:
@@ -140,7 +141,7 @@ class EffectRunner:
         self._wake.clear()
 
     async def once(self) -> int:
-        """Claim, send and record what is due. Return the number of claimed effects."""
+        """Claim and send the due effects, and record the replies. Return the number of effects."""
         claimed = await self._claim()
         self._fail.hit("effect_after_claim")
         ends = await asyncio.gather(
@@ -159,7 +160,7 @@ class EffectRunner:
         return await self._decrypted([dict(row) for row in rows])
 
     async def _decrypted(self, rows: Sequence[dict[str, Any]]) -> list[Effect]:
-        """Decrypt the requests. An effect whose request does not open is set aside."""
+        """Decrypt the requests. Set aside each effect whose request does not open."""
         opened: list[Effect] = []
         closed: list[tuple[Effect, tuple[str, str]]] = []
         for row in rows:
@@ -188,7 +189,7 @@ class EffectRunner:
         except Exception as error:
             if aside.is_blameless(error):
                 raise
-            # One effect is the cause: halve until it stands alone, and set it aside.
+            # One effect is the cause. Halving finds it, and it is set aside alone.
             await self._send_halves(kind, claimed, error)
             return
         metrics.EFFECT_SECONDS.labels(self._service, kind).observe(time.perf_counter() - started)
@@ -203,7 +204,10 @@ class EffectRunner:
             await self._record_or_halve(answered)
 
     async def _send_halves(self, kind: str, claimed: Sequence[Effect], error: Exception) -> None:
-        """Send each half as a new attempt under the same keys: the party may know them already."""
+        """Send each half as a new attempt.
+
+        The keys stay the same, since the party may know them already.
+        """
         if len(claimed) == 1:
             log.error(
                 "an instruction cannot be performed",
@@ -221,7 +225,7 @@ class EffectRunner:
                 await self._one_kind(kind, part)
 
     async def _claim_again(self, claimed: Sequence[Effect]) -> list[Effect]:
-        """Count another attempt. Leave out effects that another process has claimed."""
+        """Count another attempt. Leave out the effects that another process has claimed."""
         async with self._pool.acquire() as conn:
             attempts = await claim_again(conn, claimed, self._lease_s)
         return [
@@ -242,7 +246,7 @@ class EffectRunner:
     async def _leased(self, claimed: Sequence[Effect]) -> AsyncIterator[None]:
         """Renew the lease during the call.
 
-        If that fails, another process sends the same keys: safe, only wasteful.
+        If the renewal fails, another process sends the same keys: this is safe, only wasteful.
         """
         renewal = asyncio.create_task(self._renew(claimed))
         try:
@@ -271,12 +275,12 @@ class EffectRunner:
             )
 
     async def _record_or_halve(self, answered: Sequence[Reply]) -> None:
-        """Record the replies. One that cannot be recorded is set aside, and the others go on."""
+        """Record the replies. Set aside a reply that cannot be recorded; the others go on."""
         try:
             await self._record(answered)
         except Exception as error:
             if aside.is_blameless(error):
-                # Send again soon under the same keys: the party repeats its replies.
+                # The effects are sent again soon under the same keys: the party repeats its replies.
                 with contextlib.suppress(*LOST, *RETRYABLE):
                     await self._later([NoReply(a.effect, 0.2) for a in answered])
                 raise

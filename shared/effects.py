@@ -1,8 +1,7 @@
-"""Commands to outside parties: stored before they are sent, sent outside any transaction.
+"""Commands to outside parties: stored before they are sent, and sent outside any transaction."""
 
-A missing reply means *unknown*, never *failed*: the command is sent again under the same key until a
-reply arrives. Its row is deleted in the transaction that records the reply.
-"""
+# A missing reply means *unknown*, never *failed*. The command is sent again under the same key until
+# a reply arrives. The transaction that records the reply deletes the command's row.
 
 from __future__ import annotations
 
@@ -23,13 +22,14 @@ log = structlog.get_logger(__name__)
 
 BACKOFF_MAX_S: Final = 60.0
 BOUND: Final = b"effect"
+"""Binds a sealed request to this table: it opens nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
     """One claimed command.
 
-    `attempts` counts claims. It fences a process whose lease ran out.
+    `attempts` counts the claims. A process whose lease ran out has an old count, and is fenced.
     """
 
     intent_id: UUID
@@ -38,12 +38,12 @@ class Effect:
     request: bytes
     attempts: int
     alone: bool = False
-    """It was set aside, so it is sent alone."""
+    """The effect was set aside, so it is sent alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The outside party's reply to one effect, as the service's own type."""
+    """The outside party's reply to one effect. `answer` is of the service's own type."""
 
     effect: Effect
     answer: Any
@@ -51,23 +51,26 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class NoReply:
-    """No reply yet: send again after `retry_s` seconds (None: by the number of attempts)."""
+    """No reply yet: send again after `retry_s` seconds. None: by the number of attempts."""
 
     effect: Effect
     retry_s: float | None = None
 
 
 Send = Callable[[str, Sequence[Effect]], Awaitable[Sequence[Reply | NoReply]]]
-"""Sends effects of one kind in bulk. Raises Unavailable if the party received none."""
+"""Send effects of one kind in bulk. Raises Unavailable if the party received none."""
 
 RecordReplies = Callable[[Connection, Sequence[Reply], Any], Awaitable[Outcome]]
-"""Decides what follows from replies."""
+"""Decide the outcome of replies, in the caller's transaction. The third argument: `Deps`."""
 
 
 async def record_commands(
     conn: Connection, sealing: Sealing, commands: Sequence[OutboundCommand]
 ) -> None:
-    """Store commands in the caller's transaction. One that is stored already stays as it is."""
+    """Store commands in the caller's transaction. A command that is stored already stays as it is.
+
+    A command with `priority` is due before all others.
+    """
     if not commands:
         return
     await conn.execute(
@@ -91,7 +94,7 @@ async def claim_due(
 ) -> Sequence[Any]:
     """Claim due effects for `lease_s` seconds. Return their rows, at most `count`.
 
-    `full_lanes`: kinds that are left out, and whether that is their repeated or their new effects.
+    `full_lanes`: lanes to leave out. Each is a kind, and whether the lane is of repeated effects.
     """
     rows: Sequence[Any] = await conn.fetch(
         "WITH due AS MATERIALIZED (SELECT intent_id FROM effect WHERE next_at <= now() "
@@ -113,7 +116,10 @@ async def claim_due(
 async def claim_again(
     conn: Connection, claimed: Sequence[Effect], lease_s: float
 ) -> dict[UUID, int]:
-    """Count another attempt. Return the attempts of the effects that nobody else has claimed."""
+    """Count another attempt. Return the number of attempts by `intent_id`.
+
+    Effects that another process has claimed are left out.
+    """
     rows = await conn.fetch(
         "UPDATE effect AS e SET attempts = e.attempts + 1, "
         "next_at = now() + make_interval(secs => $3) "
@@ -128,7 +134,10 @@ async def claim_again(
 
 
 def group_by_kind(claimed: Sequence[Effect]) -> list[tuple[str, list[Effect]]]:
-    """Group the effects by kind, new ones apart. One that was set aside goes alone."""
+    """Group the effects by kind, new and repeated effects apart.
+
+    An effect that was set aside forms a group alone.
+    """
     groups: dict[tuple[str, bool, UUID | None], list[Effect]] = {}
     for effect in claimed:
         alone = effect.intent_id if effect.alone else None
@@ -149,15 +158,16 @@ async def put_off(conn: Connection, waits: Sequence[tuple[Effect, float]]) -> No
 
 
 def backoff_s(attempts: int, dice: Callable[[], float] = random.random) -> float:
-    """Return the seconds until the next attempt: 0.2 doubled each time, a minute at most.
+    """Return the seconds until the next attempt: 0.2 s, doubled each time, up to a minute.
 
-    A fifth more or less, so that not all effects become due at once.
+    Chance adds or takes up to a fifth, so that not all effects become due at once. `dice`: returns
+    a number from 0 to 1.
     """
     return float(min(BACKOFF_MAX_S, 0.1 * 2 ** min(attempts, 12))) * (0.8 + 0.4 * dice())
 
 
 async def measure(conn: Connection, service: str) -> int:
-    """Set the gauges of open commands. Return their number, without those set aside."""
+    """Set the gauges of open commands. Return their number, without the commands set aside."""
     row = await conn.fetchrow(
         "SELECT count(*) AS open, count(*) FILTER (WHERE attempts > 1) AS unknown, "
         "min(created_at) FILTER (WHERE next_at < now() + interval '2 minutes') AS oldest FROM "
@@ -171,8 +181,8 @@ async def measure(conn: Connection, service: str) -> int:
 
 
 LEASE_S: Final = 10.0
-"""Lease of a claimed effect.
+"""Seconds for which a claimed effect is leased.
 
-Claiming moves `next_at` forward, so the effects of a crashed worker become due again. The lease is
-renewed during a call: a short lease does not mean a short call.
+A claim moves `next_at` forward by the lease, so the effects of a crashed process become due again.
+The lease is renewed during a call: a short lease allows a long call.
 """

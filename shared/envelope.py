@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 in Kafka's binary mode: headers say what a record is, the value is the fact itself."""
+"""CloudEvents 1.0 in Kafka's binary mode: headers describe a record, the value is the event."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ CONTENT_TYPE_JSON: Final = b"application/json"
 CONTENT_TYPE_XML: Final = b"application/xml"
 REPLAY_HEADER: Final = "dlq_replay"
 ORIGIN_HEADER: Final = "dlq_origin"
-"""On a dead letter given to its topic again: which letter it was, and topic/partition/offset of the record that was given up.
-They tell readers so and ask for nothing: whoever may write the topic may set them."""
+"""The place of the record that was given up, as topic/partition/offset.
+
+A dead letter that is written to its topic again carries this header, and REPLAY_HEADER with the id
+of the letter. Both only inform readers: anyone who may write the topic may set them.
+"""
 
 
 class Unread(bytes):
-    """A batch as it lies in the log, which stands in the place of its records: it was not unpacked. `why` says why, and what to do."""
+    """A batch that was not unpacked, as it lies in the log, in place of its records.
+
+    `why`: the reason, and what to do.
+    """
 
     why: str
 
@@ -33,11 +39,14 @@ class Unread(bytes):
         return made
 
 
-# Not frozen, and its neighbours are tuples: a frozen dataclass takes three times as long to make, and thousands
-# are made a second.
+# Thousands of records are made in a second, and a frozen dataclass takes three times as long to make.
+# So this class is not frozen, and the classes below are tuples.
 @dataclass(slots=True)
 class Record:
-    """One record as it lies in the log. `topic` is the plain name, without a test's prefix; time in milliseconds."""
+    """One record as it lies in the log.
+
+    `topic` is the plain name without the prefix of tests. `timestamp_ms` counts from 1970.
+    """
 
     topic: str
     partition: int
@@ -49,11 +58,11 @@ class Record:
 
 
 class Message(NamedTuple):
-    """One decoded record, as a reaction gets it.
+    """One decoded record, or one entry of a record, as a handler gets it.
 
-    `event` is what the topic's decoder made of the value; `at` is the record's own timestamp, so that handling it
-    again sees the same time. `entry` is its number, from 1, in a record that tells of several things; else 0. `once`: its id is
-    remembered for good.
+    `event` is the value as the topic's decoder read it. `at` is the record's own timestamp, so that
+    a repeated handling sees the same time. `entry` is the number, from 1, in a record of several
+    entries, else 0. `once`: the inbox keeps the id for good.
     """
 
     event_id: UUID
@@ -71,9 +80,10 @@ class Message(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """One record to publish: the outbox keeps it until the broker has acknowledged it.
+    """One record to publish. The outbox keeps the record until the broker has acknowledged it.
 
-    `sealed`: the value has personal particulars that the receiver needs in clear, so it rests sealed in the outbox.
+    `sealed`: the value has personal data that the receiver needs in clear. So the outbox stores the
+    value encrypted.
     """
 
     topic: str
@@ -94,9 +104,10 @@ def headers_of(
     traceparent: bytes | None = None,
     content_type: bytes = CONTENT_TYPE_JSON,
 ) -> tuple[tuple[str, bytes], ...]:
-    """The CloudEvents headers of one record; `at` may be given in RFC 3339 already.
+    """Return the CloudEvents headers of one record.
 
-    `version` counts the facts of one order by one service, from 1 without a hole.
+    `at`: a time, or its RFC 3339 text. `version` counts the events of one service about one order,
+    from 1 without a hole. `cause`: the id of the message from which the event follows.
     """
     headers = [
         _VERSION,
@@ -120,16 +131,19 @@ _VERSION: Final = ("ce_specversion", b"1.0")
 
 @lru_cache(maxsize=1024)
 def _named(name: str, text: str) -> tuple[str, bytes]:
-    """A header whose few values stand on every record."""
     return name, text.encode()
 
 
 def rfc3339(at: datetime) -> bytes:
+    """Return the time as RFC 3339 text in UTC, with milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
 
 
 def first_headers(headers: Iterable[tuple[str, bytes]]) -> Mapping[str, bytes]:
-    """Headers by name; where a name stands twice the first counts. A missing value reads as empty."""
+    """Return the headers by name. The first counts if a name is repeated.
+
+    A missing value becomes an empty one.
+    """
     found: dict[str, bytes] = {}
     for name, value in headers:
         found.setdefault(name, value or b"")
@@ -137,7 +151,10 @@ def first_headers(headers: Iterable[tuple[str, bytes]]) -> Mapping[str, bytes]:
 
 
 def traceparent_of(value: bytes | None) -> bytes | None:
-    """The trace context in the W3C form; None where there is none or it is something else: whatever follows carries it on."""
+    """Return the trace context if its form is that of W3C Trace Context, else None.
+
+    Later records copy the trace context, so a malformed one must not enter.
+    """
     return (
         value
         if value is not None and _TRACEPARENT.fullmatch(value) and value[3:35] != _NO_TRACE
@@ -151,8 +168,9 @@ _OURS: Final = ("ce_specversion", "ce_id", "ce_type")
 
 
 def attributes_of(headers: Headers) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """`ce_type`, `ce_id` and `traceparent`, each the first of its name; None where there is none."""
-    # Our own writers put them in one order (`headers_of`), and every record of every topic comes through here.
+    """Return `ce_type`, `ce_id` and `traceparent`: the first header of each name, or None."""
+    # Every record of every topic passes here. Our own writers always use one order of headers
+    # (`headers_of`), so the usual case needs no dictionary.
     if len(headers) > 2 and (headers[0][0], headers[1][0], headers[2][0]) == _OURS:
         for name, value in headers[3:]:
             if name == "traceparent":
@@ -163,7 +181,7 @@ def attributes_of(headers: Headers) -> tuple[bytes | None, bytes | None, bytes |
 
 
 def uuid_or_none(text: bytes | None) -> UUID | None:
-    """The UUID in a header or key, None where there is none or it is something else."""
+    """Return the UUID in a header or key, or None if the text is missing or no UUID."""
     if not text or len(text) > 45:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Errors told apart by what the caller does about them; a refusal is no error but an event."""
+"""Errors by the action that the caller takes. A refusal by a rule is an event, not an error."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ UnprocessableReason = Literal[
     "unexpected",
 ]
 UNPROCESSABLE_REASONS: Final[tuple[UnprocessableReason, ...]] = get_args(UnprocessableReason)
-"""Why a record is given up, in one place: the metric's label and the documentation follow it."""
+"""The reasons to give up a record. The metric's label and the documentation follow this list."""
 
 
 class Unprocessable(Exception):
-    """This message can never be handled as it is: it goes to the dead letters.
+    """A message can never be handled as it is, and goes to the dead letters.
 
-    `reason` is from a closed set, since it labels a metric; the text says what to mend and carries no personal data.
+    `reason` is from a closed set, since it labels a metric. The text says what to mend and has no
+    personal data.
     """
 
     def __init__(self, reason: UnprocessableReason, message: str) -> None:
@@ -31,9 +32,10 @@ class Unprocessable(Exception):
 
 
 def printable(text: str) -> str:
-    """The text with U+FFFD for what cannot be printed: a text that quotes what came is kept in tables, headers and logs.
+    """Return the text with U+FFFD in place of each character that cannot be printed.
 
-    PostgreSQL takes no U+0000, and nothing can encode half of a surrogate pair.
+    A text may quote input, and then goes to tables, headers and logs. PostgreSQL takes no U+0000,
+    and nothing can encode half of a surrogate pair.
     """
     return (
         text
@@ -43,12 +45,15 @@ def printable(text: str) -> str:
 
 
 class Unavailable(Exception):
-    """Something outside does not answer now: wait a little and try the same again, for a bounded time."""
+    """A system outside does not answer now. Wait a little and try again, for a bounded time."""
 
 
 class TooManyGivenUp(Exception):
-    """So many records fail within a minute for reasons nobody foresaw that the fault is ours: the process ends, none is given up."""
+    """Too many records failed within a minute for reasons that nobody foresaw.
+
+    The program must be at fault. So the process ends and gives up no further record.
+    """
 
 
 class Misconfigured(Exception):
-    """A setting is wrong or missing; the first line says which and what to do."""
+    """A setting is wrong or missing. The first line names the setting and says what to do."""

@@ -1,4 +1,4 @@
-"""Named places at which a test lets a process die, so that every step between two commits is tried."""
+"""Named steps at which a test lets a process die, so that each step between commits is tried."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ STEPS: Final = (
 
 
 class Killed(BaseException):
-    """The process would be dead from here on (in-process form of a failpoint)."""
+    """Raised in place of a real death, if the failpoint is in the process of the test."""
 
 
 class Failpoints:
-    """Counts hits of each step; at the armed one the process dies as by kill -9, or, in process, Killed is raised."""
+    """Counts the hits of the armed step. At the last one, the process dies as by kill -9.
+
+    With `in_process`, Killed is raised instead.
+    """
 
     def __init__(self, armed: str = "", *, in_process: bool = False) -> None:
+        """`armed`: a step of STEPS, or `step:N` for its Nth hit. Raises ValueError for others."""
         step, _, nth = armed.partition(":")
         if step and step not in STEPS:
             raise ValueError(
@@ -34,6 +38,7 @@ class Failpoints:
         self.dead = False
 
     def hit(self, step: str) -> None:
+        """Note that the process has reached this step, and die there if the step is armed."""
         if self.dead:
             raise Killed(step)
         if step != self._step:
@@ -48,4 +53,5 @@ class Failpoints:
 
 
 def from_environment() -> Failpoints:
+    """Return the failpoints that CROSSBORDER_FAIL_AT arms. Raises ValueError for other steps."""
     return Failpoints(os.environ.get("CROSSBORDER_FAIL_AT", ""))
