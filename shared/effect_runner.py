@@ -81,7 +81,7 @@ class EffectRunner:
         self._wake.set()
 
     async def run(self) -> None:
-        """Send due effects until cancelled. Log an unforeseen error, and go on after a growing pause.
+        """Send due effects until cancelled. Log unforeseen errors, and go on after a growing pause.
 
         Each kind has a lane of its own, so a slow kind does not delay the others.
         """
@@ -280,7 +280,7 @@ class EffectRunner:
             await self._record(answered)
         except Exception as error:
             if aside.is_blameless(error):
-                # The effects are sent again soon under the same keys: the party repeats its replies.
+                # They are soon sent again under the same keys. The party repeats its replies.
                 with contextlib.suppress(*LOST, *RETRYABLE):
                     await self._later([NoReply(a.effect, 0.2) for a in answered])
                 raise

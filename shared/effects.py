@@ -1,7 +1,7 @@
 """Commands to outside parties: stored before they are sent, and sent outside any transaction."""
 
-# A missing reply means *unknown*, never *failed*. The command is sent again under the same key until
-# a reply arrives. The transaction that records the reply deletes the command's row.
+# A missing reply means *unknown*, never *failed*. The command is sent again under the same key
+# until a reply arrives. The transaction that records the reply deletes the command's row.
 
 from __future__ import annotations
 

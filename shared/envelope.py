@@ -39,8 +39,8 @@ class Unread(bytes):
         return made
 
 
-# Thousands of records are made in a second, and a frozen dataclass takes three times as long to make.
-# So this class is not frozen, and the classes below are tuples.
+# Thousands of records are made in a second. A frozen dataclass would take three times as long to
+# make. So this class is not frozen, and the classes below are tuples.
 @dataclass(slots=True)
 class Record:
     """One record as it lies in the log.

@@ -1,4 +1,4 @@
-"""One batch of records, one transaction; and what happens to the one record in it that cannot be handled."""
+"""Handles one batch of records in one transaction, and finds the record that cannot be handled."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = structlog.get_logger(__name__)
 class Handler(RecordReader):
     """Handles the records of one poll for one service.
 
-    A batch that fails is halved until the bad record stands alone. That record goes to the dead
-    letters in the transaction that steps over it, and its order is held: nothing half-done moves on
-    and no other order waits. A record with entries is divided in its turn: the entry that cannot be
-    handled becomes a dead letter, the other entries are handled.
+    A batch that fails is halved until the bad record stands alone. One transaction steps over this
+    record, writes its dead letter and holds its order. So nothing half-done moves on, and no other
+    order waits. A record with entries is halved in turn: only the entries that cannot be handled
+    become dead letters.
     """
 
     def __init__(
@@ -43,7 +43,8 @@ class Handler(RecordReader):
     ) -> None:
         """`orders_at_once`: the most orders that one transaction locks.
 
-        A single record about more orders is handled all the same. `reading`: see RecordReader.
+        A single record about more orders is handled all the same. `after` runs after each commit.
+        `reading`: further arguments of RecordReader.
         """
         super().__init__(service, topic, subscriptions, deps, **reading)
         self.pool = pool
@@ -51,12 +52,12 @@ class Handler(RecordReader):
         self._after = after
 
     async def handle(self, records: Sequence[Record]) -> None:
-        """Handle the records in order, those of each partition without a hole.
+        """Handle the records in their order. Records of a partition must follow without a hole.
 
-        Raises inbox.Fenced if the stored offsets differ. Raises Unavailable, or a database error
-        that is no fault of the values: a full disk or lock table, a lost connection, a table of
-        another release. What was committed by then is known from the offsets. Raises TooManyGivenUp
-        if so many records fail that the fault must be ours.
+        Raises inbox.Fenced if the stored offsets differ. Raises Unavailable. Raises a database
+        error without a fault in the values: a full disk or lock table, a lost connection, a table
+        of another release. The stored offsets tell which records were committed by then. Raises
+        TooManyGivenUp if so many records fail that the program must be at fault.
         """
         decoded = [(r, self.decode(r)) for r in records]
         for portion in portions(decoded, self._orders_at_once):
@@ -78,7 +79,7 @@ class Handler(RecordReader):
     async def _handle_failed(self, record: Record, messages: Decoded, error: Exception) -> None:
         """Handle the good entries of a record that failed alone, or give the record up."""
         if isinstance(messages, Unprocessable):
-            raise error  # its dead letter could not be written: the fault is ours, not the record's
+            raise error  # the dead letter itself failed: the fault is ours, not the record's
         has_entries = len(messages) > 1 or type(messages) is PartlyReadable
         if has_entries and self.sources[record.topic].alone is not None:
             try:
@@ -92,7 +93,7 @@ class Handler(RecordReader):
         await self._transact([(record, self.to_unprocessable(record, error))])
 
     def committed(self, outcome: Outcome) -> None:
-        """Start what follows from a transaction that was committed beside the batches."""
+        """Run the follow-up of a transaction that was committed outside the batches."""
         self._after(outcome)
 
     async def _transact(self, decoded: Sequence[DecodedRecord], *, by_entry: bool = False) -> None:
@@ -126,9 +127,9 @@ def _may_be_halved(error: Exception, records: int) -> bool:
 def portions(
     decoded: Sequence[DecodedRecord], messages_max: int
 ) -> Iterator[Sequence[DecodedRecord]]:
-    """Split the records into runs of at most `messages_max` messages: each may lock an order.
+    """Split the records into runs of at most `messages_max` messages.
 
-    A record of more messages stands alone.
+    Each message may lock an order. A record with more messages forms a run of its own.
     """
     begin, room = 0, messages_max
     for at, (_, messages) in enumerate(decoded):
@@ -142,7 +143,7 @@ def portions(
 
 
 def offset_moves(records: Iterable[Record]) -> dict[inbox.Partition, tuple[int, int]]:
-    """Return for each partition the first offset of the batch, and the one behind its last."""
+    """Return the first offset of the records and the offset after the last, by partition."""
     moves: dict[inbox.Partition, tuple[int, int]] = {}
     for r in records:
         first = moves.get((r.topic, r.partition), (r.offset, 0))[0]

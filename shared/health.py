@@ -1,4 +1,4 @@
-"""What a process shows over HTTP: /metrics, /healthz, /readyz."""
+"""The HTTP server of a process: /metrics, /healthz and /readyz."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ Check = Callable[[], bool]
 async def serve(
     bind: str, port: int, ready: Mapping[str, Check], alive: Mapping[str, Check]
 ) -> tuple[web.AppRunner, int]:
-    """Start the server; returns it and the port it has. Raises Misconfigured if it cannot listen there."""
+    """Start the server. Return its runner and its port.
+
+    `ready` and `alive`: checks by name, for /readyz and /healthz. A failed check gives status 503.
+    Raises Misconfigured if the server cannot listen at this address.
+    """
     app = web.Application()
     app.add_routes(
         [
@@ -47,10 +51,8 @@ def _mend(error: OSError, bind: str, port: int) -> str:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    """Prometheus's text, or OpenMetrics with exemplars where the scraper asks for it.
-
-    Written in a thread: a thousand series take some 10 ms, for which no order should wait.
-    """
+    # OpenMetrics, if the scraper asks for this format, has exemplars too.
+    # A thread writes the text. A thousand series take some 10 ms, and no order should wait.
     if "application/openmetrics-text" in request.headers.get("Accept", ""):
         body = await asyncio.to_thread(openmetrics.generate_latest, REGISTRY)
         return web.Response(body=body, headers={"Content-Type": openmetrics.CONTENT_TYPE_LATEST})

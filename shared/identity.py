@@ -1,4 +1,4 @@
-"""The ids everyone can compute: orders, events, and nothing that needs a clock or a dice."""
+"""Ids that every service can compute alike for orders and events, without a clock or chance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "crossborder")
 
 @lru_cache(maxsize=1)
 def _compiled() -> type[UUID]:
-    # Not at the top: a command that only prints its help would wait for the database's client.
+    # An import at the top would delay a command that only prints its help.
     from asyncpg.pgproto import pgproto
 
     kind: type[UUID] = pgproto.UUID
@@ -21,21 +21,24 @@ def _compiled() -> type[UUID]:
 
 
 def uuid_of(text: str) -> UUID:
-    """The UUID written so; raises ValueError.
+    """Return the UUID of this text. Raises ValueError.
 
-    A `uuid.UUID` in every way, of the compiled kind the database gives us too: made, hashed and printed in a fifth of
-    the time, which counts where every record has three of them.
+    The result is of asyncpg's compiled subclass of `uuid.UUID`, as are the database's values. This
+    class makes, hashes and prints an id in a fifth of the time, and every record has three ids.
     """
     return _compiled()(text)
 
 
 def uuid_of_bytes(value: bytes) -> UUID:
-    """The UUID of these 16 bytes, of the same kind."""
+    """Return the UUID of these 16 bytes, of the same class as `uuid_of`. Raises ValueError."""
     return _compiled()(value)  # type: ignore[arg-type]
 
 
 def uuid5(namespace: UUID, name: str) -> UUID:
-    """What `uuid.uuid5` makes (RFC 9562, 5.5), in half the time: every fact, movement and receipt is named by one."""
+    """Return the same id as `uuid.uuid5` (RFC 9562, 5.5), in half the time.
+
+    Every event, movement and receipt needs such an id.
+    """
     digest = bytearray(
         hashlib.sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()[:16]
     )
@@ -50,15 +53,21 @@ def _platform_namespace(platform_code: str) -> UUID:
 
 
 def order_id_of(platform_code: str, order_no: str) -> UUID:
-    """The order's id: the same submission always names the same order (contract: uuid5(platform.code, order_no))."""
+    """Return the order's id (contract: uuid5(platform.code, order_no)).
+
+    So the same submission always names the same order.
+    """
     return uuid5(_platform_namespace(platform_code), order_no)
 
 
 def event_id_of(cause: UUID, event_type: str, subject: UUID) -> UUID:
-    """The id of a fact that follows from `cause`: deciding twice announces the same id, so the inbox drops the second."""
+    """Return the id of an event that follows from `cause`.
+
+    A repeated decision gives the same id, so the inbox drops the second event.
+    """
     return uuid5(cause, f"{event_type}:{subject}")
 
 
 def record_id_of(topic: str, partition: int, offset: int) -> UUID:
-    """The id of a record that came without one: its place in the log."""
+    """Return the id of a record that came without an id, made from its place in the log."""
     return uuid5(NAMESPACE, f"record:{topic}:{partition}:{offset}")

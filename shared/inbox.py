@@ -1,4 +1,4 @@
-"""The part of a batch's transaction that makes delivery exactly-once: offsets by compare-and-swap, ids seen before."""
+"""Makes handling exactly-once: a transaction moves stored offsets and notes the ids of events."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from shared import metrics
 from shared.database import Connection, copied
 
 Partition = tuple[str, int]
+"""A topic's plain name, and the number of the partition."""
 Content = tuple[UUID, int]
-"""The id of an event, and the digest of what it says."""
+"""The id of an event, and the digest of its content (`digest_of`)."""
 
 
 class Fenced(Exception):
-    """The database holds another offset than this batch begins at: someone else was faster, or records are missing."""
+    """A batch does not begin at the stored offset.
+
+    Another process was faster, or records are missing. `partitions`: the differing stored offsets.
+    """
 
     def __init__(self, partitions: Mapping[Partition, int]) -> None:
         super().__init__(f"{len(partitions)} partitions")
@@ -26,7 +30,10 @@ class Fenced(Exception):
 
 
 async def known_offsets(conn: Connection, begin: Mapping[Partition, int]) -> dict[Partition, int]:
-    """Where to read on, per partition; one never seen before starts at its beginning in the log."""
+    """Return the offset at which to read on, by partition.
+
+    `begin`: where the log of each partition begins. A new partition starts there.
+    """
     topics, parts = [t for t, _ in begin], [p for _, p in begin]
     await conn.execute(
         "INSERT INTO consumer_offset (topic, part, next) SELECT * FROM unnest($1::text[], "
@@ -46,10 +53,11 @@ async def known_offsets(conn: Connection, begin: Mapping[Partition, int]) -> dic
 
 
 async def advance(conn: Connection, moves: Mapping[Partition, tuple[int, int]]) -> None:
-    """Move each partition from its first offset to behind its last; raises Fenced if any stands elsewhere.
+    """Move the stored offset of each partition from the first to the second offset of `moves`.
 
-    Rows are locked in one order, so that two processes that briefly read the same partitions wait and never deadlock. All are
-    moved in the same question, for Fenced rolls the transaction back.
+    Raises Fenced if any stored offset differs from the first. One statement moves all of them,
+    since Fenced rolls the transaction back. All processes lock the rows in the same order. So two
+    processes that briefly read the same partitions wait, and never deadlock.
     """
     ordered = sorted(moves)
     rows = await conn.fetch(
@@ -71,7 +79,10 @@ async def advance(conn: Connection, moves: Mapping[Partition, tuple[int, int]]) 
 
 
 async def accept_gap(conn: Connection, partition: Partition, found: int) -> None:
-    """Records between the stored offset and `found` are gone from the log for good: read on behind the hole."""
+    """Move the stored offset to `found`.
+
+    The log has no record between the two offsets any more, or never had one to handle.
+    """
     await conn.execute(
         "UPDATE consumer_offset SET next = $3 WHERE topic = $1 AND part = $2 AND next < $3",
         *partition,
@@ -80,7 +91,7 @@ async def accept_gap(conn: Connection, partition: Partition, found: int) -> None
 
 
 class Reused(Exception):
-    """Two different contents came under one id: one of them would be lost without a word."""
+    """Two different contents came under one id: one would be lost unnoticed."""
 
     def __init__(self, event_ids: Collection[UUID]) -> None:
         super().__init__(f"{len(event_ids)} ids")
@@ -88,9 +99,9 @@ class Reused(Exception):
 
 
 def digest_of(event_type: str, value: bytes | None) -> int:
-    """What tells two contents apart, as the database keeps it: 64 bits of BLAKE2b over the type and the value.
+    """Return 64 bits of BLAKE2b over type and value, as a signed integer for the database.
 
-    It finds mistakes, not forgers: who may write the topics of facts is the access list's to say.
+    The digest finds mistakes, not forgeries: the access list decides who may write the topics.
     """
     found = _of_type(event_type).copy()
     found.update(value or b"")
@@ -105,15 +116,20 @@ def _of_type(event_type: str) -> hashlib.blake2b:
 async def unseen(
     conn: Connection, events: Sequence[Content], *, repeats: bool = False
 ) -> set[UUID]:
-    """Mark the events as handled; returns those that had not been. Raises Reused for an id that has other content.
+    """Note the events as handled. Return the ids that were not noted before.
 
-    `repeats`: the events come from outside, where saying a thing twice is ordinary.
+    `repeats`: the events come from outside, where repetitions are ordinary. Raises Reused for an id
+    that came with other content.
     """
     return await _marked(conn, "inbox", events, repeats=repeats)
 
 
 async def unseen_for_good(conn: Connection, events: Sequence[Content]) -> set[UUID]:
-    """The same, but these are never forgotten: they come again whenever somebody likes."""
+    """Note the events for good. Return the ids that were not noted before.
+
+    These ids are never deleted: outsiders may repeat such an event at any time. Other content under
+    a known id is not an error here.
+    """
     digests = dict(events)
     rows = (
         await conn.fetch(_MARK_FOR_GOOD, list(digests), list(digests.values())) if digests else ()
@@ -122,12 +138,15 @@ async def unseen_for_good(conn: Connection, events: Sequence[Content]) -> set[UU
 
 
 async def claim(conn: Connection, facts: Sequence[Content]) -> None:
-    """Note which facts this service says. Raises Reused for an id under which it says, or said, another one."""
+    """Note the events that this service emits.
+
+    Raises Reused for an id under which the service emits, or has emitted, other content.
+    """
     await _marked(conn, "said", facts)
 
 
 async def require_unsaid(conn: Connection, facts: Sequence[Content]) -> None:
-    """Raise Reused for an id under which this service said another fact; nothing is noted."""
+    """Raise Reused for an id under which this service has emitted other content. Note nothing."""
     if facts and (reused := await _other(conn, "said", dict(facts))):
         raise Reused(reused)
 
@@ -172,19 +191,24 @@ _MARK_FOR_GOOD: Final = (
 _MARKED: Final = (
     "SELECT event_id, digest FROM {0} WHERE event_id = ANY($1::uuid[]) AND digest IS NOT NULL"
 )
-"""What an earlier release noted has no digest."""
+"""Rows that an earlier release noted have no digest."""
 
 
 async def forget_before(conn: Connection, days: int) -> None:
-    """Delete inbox rows older than any record that could still be delivered (the topics keep less than this)."""
+    """Delete the rows of the inbox that are older than so many days.
+
+    Topics must keep records for less time. Otherwise a record could be delivered after its row is
+    deleted.
+    """
     await conn.execute("SELECT forget_inbox($1)", days)
 
 
 async def lock_orders(conn: Connection, service: str, order_ids: Collection[UUID]) -> None:
-    """Let nobody else decide on these orders in this service until the transaction ends.
+    """Lock these orders in this service until the transaction ends.
 
-    A row lock cannot do it alone: an order's first two records may come by two topics to two replicas at once, when there
-    is no row to lock yet, and the later one would overwrite what it never saw. Locked in one order, so nobody deadlocks.
+    A row lock alone is too little. The first two records of an order may reach two replicas at once
+    by two topics, before the order has a row. The later transaction would then overwrite a row that
+    it never saw. All processes lock in the same order, so none deadlocks.
     """
     salt = zlib.crc32(service.encode()) << 31
     keys = sorted(
@@ -198,6 +222,7 @@ async def lock_orders(conn: Connection, service: str, order_ids: Collection[UUID
 
 
 async def held_among(conn: Connection, order_ids: Collection[UUID]) -> set[UUID]:
+    """Return the held orders among these."""
     rows = await conn.fetch(
         "SELECT order_id FROM held_order WHERE order_id = ANY($1::uuid[])", list(order_ids)
     )
@@ -205,6 +230,7 @@ async def held_among(conn: Connection, order_ids: Collection[UUID]) -> set[UUID]
 
 
 async def hold(conn: Connection, order_id: UUID, reason: str) -> None:
+    """Hold the order: its later records are parked. An order held before keeps its reason."""
     await conn.execute(
         "INSERT INTO held_order (order_id, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         order_id,
@@ -213,10 +239,12 @@ async def hold(conn: Connection, order_id: UUID, reason: str) -> None:
 
 
 async def unhold(conn: Connection, order_ids: Collection[UUID]) -> None:
+    """Release the orders. The caller takes their records out with `unpark`."""
     await conn.execute("DELETE FROM held_order WHERE order_id = ANY($1::uuid[])", list(order_ids))
 
 
 async def park(conn: Connection, rows: Sequence[tuple[UUID, bytes]]) -> None:
+    """Park sealed records, each with the id of its held order."""
     await conn.execute(
         "INSERT INTO parked (order_id, record) SELECT * FROM unnest($1::uuid[], $2::bytea[])",
         [o for o, _ in rows],
@@ -225,7 +253,7 @@ async def park(conn: Connection, rows: Sequence[tuple[UUID, bytes]]) -> None:
 
 
 async def unpark(conn: Connection, order_ids: Collection[UUID]) -> list[bytes]:
-    """Take the parked records of these orders out, in the order they came."""
+    """Take out the parked records of these orders. Return them sealed, in the order of arrival."""
     rows = await conn.fetch(
         "DELETE FROM parked WHERE order_id = ANY($1::uuid[]) RETURNING id, record", list(order_ids)
     )
@@ -233,7 +261,10 @@ async def unpark(conn: Connection, order_ids: Collection[UUID]) -> list[bytes]:
 
 
 async def measure(conn: Connection, service: str, heard: Collection[str]) -> None:
-    """Set the gauges of what waits for a person: dead letters by topic, held orders, parked records."""
+    """Set the gauges of dead letters by topic, held orders and parked records.
+
+    All of these wait for a person. `heard`: the topics that the service reads.
+    """
     rows = await conn.fetch(
         "SELECT topic, count(*) AS count, min(at) AS oldest FROM dead_letter GROUP BY topic"
     )

@@ -1,4 +1,4 @@
-"""The `ce_type` header of what shops write to `orders.submissions`."""
+"""The values of the `ce_type` header on records that shops write to `orders.submissions`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must always be true of a service's live tables, written as the query that finds what breaks it."""
+"""Laws about the live tables of a service, each written as a query that finds violations."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """`sql` names its tables with their schema and returns the offending ids as text. Where they are no orders' ids, one that
-    compares services' tables returns as a second column the orders each is about, as an array of text.
+    """One law, and the query that finds violations.
 
-    `name` labels a metric; `says` is the sentence shown to a person when a row is found.
+    `sql` names each table with its schema and returns the offending ids as text. A query may
+    compare tables of several services and return ids other than order ids. In that case a second
+    column has the orders of each id, as an array of text.
+
+    `name` labels a metric. People see the sentence `says` when the query finds a row.
     """
 
     name: str
