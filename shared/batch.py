@@ -195,7 +195,6 @@ class Batch:
         await write(conn, reader.service, reader.topic, outcome, reader.sealing, self._handled)
 
     async def _park_held(self, conn: Connection, messages: list[Message]) -> list[Message]:
-        """Park the records of held orders. Return the messages to handle now."""
         reader = self._reader
         internal = {m.order_id for m in messages if not reader.sources[m.topic].intake}
         newly_held = {o for record, _ in self._refused for o in reader.orders_held_by(record)}
@@ -235,7 +234,6 @@ class Batch:
         return messages
 
     async def _drop_seen(self, conn: Connection, messages: list[Message]) -> list[Message]:
-        """Return the messages that were not handled before, and count the others."""
         unseen = await mark_unseen(conn, messages, self._reader.sources)
         if len(unseen) == len(messages):
             return messages

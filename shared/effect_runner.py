@@ -111,7 +111,6 @@ class EffectRunner:
                 await asyncio.wait(calls)
 
     async def _begin(self, calls: set[asyncio.Task[None]]) -> int:
-        """Claim the due effects of lanes with room, and start sending. Return their number."""
         claimed = await self._claim()
         self._fail.hit("effect_after_claim")
         for kind, effects in group_by_kind(claimed):
@@ -160,7 +159,6 @@ class EffectRunner:
         return await self._decrypted([dict(row) for row in rows])
 
     async def _decrypted(self, rows: Sequence[dict[str, Any]]) -> list[Effect]:
-        """Decrypt the requests. Set aside each effect whose request does not open."""
         opened: list[Effect] = []
         closed: list[tuple[Effect, tuple[str, str]]] = []
         for row in rows:
@@ -189,7 +187,7 @@ class EffectRunner:
         except Exception as error:
             if aside.is_blameless(error):
                 raise
-            # One effect is the cause. Halving finds it, and it is set aside alone.
+            # One effect is the cause. Halving finds this effect, and sets aside no other.
             await self._send_halves(kind, claimed, error)
             return
         metrics.EFFECT_SECONDS.labels(self._service, kind).observe(time.perf_counter() - started)
@@ -225,7 +223,6 @@ class EffectRunner:
                 await self._one_kind(kind, part)
 
     async def _claim_again(self, claimed: Sequence[Effect]) -> list[Effect]:
-        """Count another attempt. Leave out the effects that another process has claimed."""
         async with self._pool.acquire() as conn:
             attempts = await claim_again(conn, claimed, self._lease_s)
         return [

@@ -195,10 +195,10 @@ _MARKED: Final = (
 
 
 async def forget_before(conn: Connection, days: int) -> None:
-    """Delete the rows of the inbox that are older than so many days.
+    """Delete the ids of handled and emitted events that are older than `days`.
 
-    Topics must keep records for less time. Otherwise a record could be delivered after its row is
-    deleted.
+    The topics keep records for less time, so no record can be delivered after its id is deleted.
+    The database refuses fewer than 15 days. Ids noted for good stay.
     """
     await conn.execute("SELECT forget_inbox($1)", days)
 
