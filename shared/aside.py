@@ -1,7 +1,8 @@
 """Items that fail are set aside one by one with the reason, and the other items go on."""
 
-# An item is an effect, a record of the outbox, or an object of a timer. Items are handled together.
-# If that fails, they are halved until the bad item stands alone. The table `aside` notes this item.
+# An item is an effect, a record of the outbox, or an object on which a timer works.
+# Items are handled together. If that fails, they are halved until the bad item stands alone.
+# The table `aside` notes this item.
 # The item is tried again, always alone, after a pause that grows from a minute to an hour.
 # An operator can list the items and have them tried at once.
 

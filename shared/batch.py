@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 NO_ORDER: Final = UUID(int=0)
 """The order id of a message that is about no order."""
 UNFORESEEN: Final = ("unexpected", "integrity")
-"""The reasons that stand for failures nobody foresaw. All other reasons are our own refusals."""
+"""The reasons of failures that nobody foresaw. All other reasons are refusals of our own."""
 UNFORESEEN_MAX: Final = 20
 UNFORESEEN_S: Final = 60.0
 """At most UNFORESEEN_MAX records are given up for such reasons in UNFORESEEN_S seconds.

@@ -14,7 +14,7 @@ from shared import metrics
 from shared.database import Connection
 
 Kinds = Mapping[str, str]
-"""The kinds of case that a service can open, each with a sentence that instructs people."""
+"""The kinds of case that a service can open, each with a sentence that says what to do."""
 
 NOTE_MAX: Final = 2000
 

@@ -1,4 +1,4 @@
-"""Sending commands to outside parties in bulk, and recording their replies."""
+"""Sends commands to outside parties in bulk, and records their replies."""
 
 from __future__ import annotations
 
