@@ -161,7 +161,8 @@ def _numbered(schema: str, package: str, prefix: str) -> list[database.Migration
     numbers = [name[:4] for name in names]
     if wrong or len(set(numbers)) < len(numbers):
         raise ValueError(
-            f"name each script of {package}/migrations NNNN_name.sql, with a number of its own: {names}"
+            f"name each script of {package}/migrations NNNN_name.sql, with a number of its own: "
+            f"{names}"
         )
     return [
         database.Migration(

@@ -1,4 +1,4 @@
-"""How a client proves to the broker who it is, and how the wire is closed: one object, given to every client."""
+"""How clients prove to the broker who they are, and whether the connection is encrypted."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from shared.errors import Misconfigured
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 MECHANISM: Final = "SCRAM-SHA-512"
-"""The one mechanism: the password itself never crosses the wire, and the broker keeps only a verifier of it."""
+"""The only mechanism: the password never crosses the wire, and the broker keeps only a verifier."""
 FETCH_BYTES: Final = 256 * 1024
-"""What a reader fetches ahead of a partition: some hundred records, since all of it lies in memory, of every partition that is
-behind. A larger record comes all the same (KIP-74), alone."""
+"""Bytes that a reader fetches ahead from each partition: some hundred records.
+
+They all lie in memory, for every partition with a lag. A larger record still comes, alone (KIP-74).
+"""
 METADATA_MS: Final = 5_000
-"""How often a reader asks for its topics anew. A broker that has just started can answer that a topic has no partitions; the
-leader of a group then gives nobody any, and nothing but the next answer says that this was wrong. aiokafka's default is five
-minutes."""
+"""Interval at which a reader asks for its topics again; aiokafka's default is five minutes.
+
+A broker that has just started may answer that a topic has no partitions. The leader of the group
+then assigns none to anybody, until the next answer.
+"""
 
 
 @dataclass(frozen=True)
 class Security:
-    """What the settings say about the way to the broker; the password shows in no text of this object."""
+    """Settings of the connection to the broker. No text of this object shows the password."""
 
     protocol: Protocol = "PLAINTEXT"
     user: str = ""
@@ -37,7 +41,8 @@ class Security:
     def __post_init__(self) -> None:
         if self.sasl and not (self.user and self.password):
             raise Misconfigured(
-                f"set CROSSBORDER_KAFKA_USER and CROSSBORDER_KAFKA_PASSWORD_FILE: {self.protocol} asks who is there"
+                f"set CROSSBORDER_KAFKA_USER and CROSSBORDER_KAFKA_PASSWORD_FILE: {self.protocol} "
+                "asks who is there"
             )
 
     @property
@@ -50,12 +55,15 @@ class Security:
 
     @property
     def tells_apart(self) -> bool:
-        """Whether the broker knows who writes: by a password, or by the certificate of the client."""
+        """Tell whether the broker knows who writes: by a password or by the client's certificate."""
         return self.sasl or (self.tls and self.certificate is not None)
 
     @cached_property
     def context(self) -> ssl.SSLContext | None:
-        """The TLS context, host names verified; None without TLS. Raises Misconfigured for a file that cannot be read."""
+        """Return the TLS context, which verifies host names; None without TLS.
+
+        Raises Misconfigured for a file that cannot be read.
+        """
         if not self.tls:
             return None
         try:
@@ -64,13 +72,14 @@ class Security:
                 made.load_cert_chain(self.certificate, self.key)
         except OSError as error:
             raise Misconfigured(
-                "mend CROSSBORDER_KAFKA_CA, CROSSBORDER_KAFKA_CERTIFICATE or CROSSBORDER_KAFKA_KEY: "
+                "mend CROSSBORDER_KAFKA_CA, CROSSBORDER_KAFKA_CERTIFICATE or "
+                "CROSSBORDER_KAFKA_KEY: "
                 f"{error.strerror or error} ({self.ca}, {self.certificate}, {self.key})"
             ) from None
         return made
 
     def options(self) -> Mapping[str, Any]:
-        """What any client of aiokafka takes beside the bootstrap servers; empty for the open broker."""
+        """Return the security arguments of any aiokafka client; none for PLAINTEXT."""
         if self.protocol == "PLAINTEXT":
             return {}
         found: dict[str, Any] = {"security_protocol": self.protocol, "ssl_context": self.context}
@@ -84,4 +93,4 @@ class Security:
 
 
 OPEN: Final = Security()
-"""No names and no encryption: the embedded stack on the loopback address."""
+"""No users and no encryption: for the embedded stack on the loopback address."""

@@ -1,11 +1,4 @@
-"""Where a log ends: behind what was asked for when nothing comes any more, which need not be behind a record.
-
-A producer that writes in transactions leaves a mark behind each. A mark takes an offset and is no record, and neither is what a
-transaction that was given up had written. So nobody finds the end by adding one to the last record's offset: the reader is asked
-how far it has come, after it was asked for more (aiokafka tells only then that it went past a mark, its issue 911).
-
-An open transaction ends the log for all who read what is committed: what lies behind it waits, whoever wrote it.
-"""
+"""Where a log ends for a reader, and where the first record of a range is."""
 
 from __future__ import annotations
 
@@ -24,9 +17,17 @@ POLL_MS: Final = 100
 
 
 class Ahead:
-    """How far a reader is to go in each partition, and whether it still gets on.
+    """How far a reader has to go in each partition, and whether it still moves.
 
-    `ends` are offsets; a partition is done when the reader stands there or beyond.
+    `ends` are offsets. A partition is done when the reader's position is its end or beyond.
+
+    The end is not always the offset behind a record. Each transaction leaves a mark, which takes an
+    offset and is no record. Records of an aborted transaction take offsets too. So the reader is
+    asked for its position. It is asked after a poll: aiokafka shows only then that it passed a mark
+    (aiokafka issue 911).
+
+    For readers of committed records, an open transaction ends the log. Everything behind it waits,
+    whoever wrote it.
     """
 
     def __init__(
@@ -39,7 +40,10 @@ class Ahead:
         self._moved_at = time.monotonic()
 
     async def done(self, among: set[TopicPartition]) -> set[TopicPartition]:
-        """Which of them the reader has passed. Called after each poll; raises Unavailable if nothing has moved for long."""
+        """Return the partitions that the reader has passed. Call this after each poll.
+
+        Raises Unavailable if nothing has moved for `still_s` seconds.
+        """
         stands = {tp: await self._position(tp) for tp in among}
         if any(stands[tp] != self._stands.get(tp) for tp in among):
             self._moved_at = time.monotonic()
@@ -51,13 +55,15 @@ class Ahead:
                 for tp in sorted(ahead)[:5]
             )
             raise Unavailable(
-                f"look at the log of the broker: for {self._still_s:.0f} s it has sent nothing of {says}"
+                f"look at the log of the broker: for {self._still_s:.0f} s it has sent nothing of "
+                f"{says}"
             )
         return among - set(ahead)
 
     async def _position(self, tp: TopicPartition) -> int:
         try:
-            # Where the broker no longer has the offset the reader asks for another and does not stand anywhere meanwhile.
+            # The broker may no longer have the offset. The reader then asks for another offset and
+            # has no position meanwhile.
             async with asyncio.timeout(POLL_MS / 1000):
                 return int(await self._reader.position(tp))
         except TimeoutError:
@@ -65,25 +71,37 @@ class Ahead:
 
 
 async def first_records(
-    bootstrap: str, ranges: Mapping[TopicPartition, tuple[int, int]], *, committed: bool = True, security: Security = OPEN,
+    bootstrap: str,
+    ranges: Mapping[TopicPartition, tuple[int, int]],
+    *,
+    committed: bool = True,
+    security: Security = OPEN,
     still_s: float = STILL_S,
-) -> dict[TopicPartition, int]:  # fmt: skip
-    """Of each range of offsets (its first, and the one behind its last): that of the first record in it, or the range's end.
+) -> dict[TopicPartition, int]:
+    """Return the offset of the first record in each range, or the range's end if it has none.
 
-    `committed`: records of a transaction that is open or was given up are none. Raises Unavailable where the broker sends nothing.
+    A range is its first offset and the offset behind its last. With `committed`, records of an open
+    or aborted transaction do not count. Raises Unavailable if the broker sends nothing.
     """
     found = {tp: end for tp, (first, end) in ranges.items() if first >= end}
     open_ = set(ranges) - set(found)
     if not open_:
         return found
     reader = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, client_id="ends", group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
-        isolation_level="read_committed" if committed else "read_uncommitted", max_partition_fetch_bytes=FETCH_BYTES,
-        fetch_max_wait_ms=POLL_MS, request_timeout_ms=20_000, **security.options(),
-    )  # fmt: skip
+        bootstrap_servers=bootstrap,
+        client_id="ends",
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed" if committed else "read_uncommitted",
+        max_partition_fetch_bytes=FETCH_BYTES,
+        fetch_max_wait_ms=POLL_MS,
+        request_timeout_ms=20_000,
+        **security.options(),
+    )
     await reader.start()
     try:
-        await asyncio.sleep(0)  # its coordinator's task must have begun before it is cancelled
+        await asyncio.sleep(0)  # its coordinator's task must begin before it is cancelled
         reader.assign(sorted(open_))
         for tp in open_:
             reader.seek(tp, ranges[tp][0])

@@ -1,9 +1,4 @@
-"""Structured logs that redact by type: what is not known to be harmless is written as the name of its type.
-
-Three nets, one behind the other. Values: plain ones are written, everything else (an order, a person, bytes, a mapping) only
-as what it is. Exceptions: where it was raised and its type; its text only if it is one of ours, or of the network, since
-another's may quote the value that offended it. Text: what looks like an identity number or a phone is masked, whoever let it through.
-"""
+"""Structured logs that redact by type: an unknown value appears only as the name of its type."""
 
 from __future__ import annotations
 
@@ -29,13 +24,16 @@ from shared.money import Money
 _SUSPECT: Final = re.compile(
     r"(?<![0-9A-Za-z-])(\d{17}[\dXx]|\+?\d{0,3}1[3-9]\d{9})(?![0-9A-Za-z-])"
 )
+"""Text that looks like an identity number or a phone. It is masked, whoever let it through."""
 _PERSONAL_KEYS: Final = frozenset(
     {"name", "phone", "id_number", "address", "buyer", "payer", "consignee", "particulars"}
 )
 _PLAIN: Final = (UUID, Decimal, date, time, timedelta, Path, Money)
 _ITEMS_MAX: Final = 20
 _OWN: Final = (Misconfigured, Unavailable, Unprocessable, KafkaError, OSError, TimeoutError)
-"""Errors whose texts carry no value of a record: our own say field and rule, the network's an address."""
+"""Errors whose texts carry no value of a record: ours name field and rule, the network's an
+address.
+"""
 
 
 def _redact(
@@ -48,7 +46,12 @@ def _redact(
 
 
 def harmless(value: Any) -> Any:  # noqa: PLR0911  one line for each type
-    """The value as it may be written: itself, its text, or the name of its type; of a sequence each item so."""
+    """Return a value as it may be logged.
+
+    A plain value stays, and suspicious text in it is masked. Of a sequence the first 20 items are
+    treated so. Anything else, such as an order or a person, becomes the name of its type or its
+    size.
+    """
     match value:
         case None | bool() | int() | float():
             return value
@@ -70,11 +73,15 @@ def harmless(value: Any) -> Any:  # noqa: PLR0911  one line for each type
 
 
 def text_of(error: BaseException) -> str:
-    """The error in one line, without what it may quote of a record."""
+    """Return the error in one line, without values of a record.
+
+    Only our own errors and the network's keep their text. Another error may quote the refused
+    value.
+    """
     name = type(error).__name__
     if isinstance(error, _OWN):
         return harmless(f"{name}: {error}") if str(error) else name
-    # A server's error names its place beside its text: the code, the table, the constraint.
+    # A database error also names its code, table and constraint, which are harmless.
     place = [
         str(found)
         for part in ("sqlstate", "table_name", "constraint_name")
@@ -100,7 +107,6 @@ def _trace(error: BaseException | None, frames: TracebackType | None = None) -> 
 def _exception(
     _logger: Any, _method: str, entry: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """What `log.exception` was called for, as a text."""
     given = entry.pop("exc_info", None)
     if given:
         error = (
@@ -115,10 +121,11 @@ def _exception(
 
 
 class _Line(logging.Formatter):
-    """Libraries' own lines, through the same nets."""
+    """Redacts the lines of libraries in the same way."""
 
     def format(self, record: logging.LogRecord) -> str:
-        # Arguments become harmless before they are part of a text; those of a %-format keep their type where they are plain.
+        # Redact the arguments before they become part of a text. Plain ones keep their type for the
+        # %-format.
         if isinstance(record.args, tuple):
             record.args = tuple(harmless(each) for each in record.args)
         elif record.args:
@@ -130,7 +137,10 @@ class _Line(logging.Formatter):
 
 
 def configure(service: str, level: str = "INFO", style: str = "json") -> None:
-    """Write one line per entry to standard error; libraries' own loggers only from WARNING, and without payloads."""
+    """Write one line per entry to standard error, as `json` or for the `console`.
+
+    Loggers of libraries write from WARNING on, and no payloads.
+    """
     renderer = (
         structlog.processors.JSONRenderer()
         if style == "json"

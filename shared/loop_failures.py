@@ -1,4 +1,4 @@
-"""Loops that go on: an error nobody foresaw is counted and logged, and tried again after a growing pause."""
+"""Loops that survive an unforeseen error: it is counted and logged, and the next turn waits longer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAUSE_MAX_S: Final = 60.0
 
 
 class LoopFailures:
-    """Turns of one loop that failed in a row, shown in a gauge for as long as they go on."""
+    """Failed turns of one loop in a row. A gauge shows them until a turn succeeds."""
 
     def __init__(self, service: str, loop: str) -> None:
         self._labels = service, loop
@@ -24,17 +24,22 @@ class LoopFailures:
         metrics.LOOP_FAILS.labels(*self._labels).set(0)
 
     def record(self, error: Exception) -> float:
-        """Count a turn that failed; returns the seconds to wait before the next: 0.5 doubled each time, a minute at most."""
+        """Count a failed turn. Return the seconds to wait: 0.5 doubled each time, 60 at most."""
         service, loop = self._labels
         self._in_a_row += 1
         metrics.LOOP_FAILURES.labels(service, loop).inc()
         metrics.LOOP_FAILS.labels(service, loop).set(self._in_a_row)
-        log.error("a loop failed and is tried again: this is a fault of the program", service=service, loop=loop,
-                  in_a_row=self._in_a_row, exc_info=error)  # fmt: skip
+        log.error(
+            "a loop failed and is tried again: this is a fault of the program",
+            service=service,
+            loop=loop,
+            in_a_row=self._in_a_row,
+            exc_info=error,
+        )
         return float(min(PAUSE_MAX_S, FIRST_S * 2 ** min(self._in_a_row - 1, 12)))
 
     def reset(self) -> None:
-        """A turn succeeded."""
+        """Note that a turn succeeded."""
         if self._in_a_row:
             self._in_a_row = 0
             metrics.LOOP_FAILS.labels(*self._labels).set(0)

@@ -51,8 +51,19 @@ RECEIPT_MESSAGES: Final = (
     "CEB792",
 )
 NOTICE_MESSAGES: Final = (
-    "CEB304", "CEB312", "CEB404", "CEB412", "CEB506", "CEB508", "CEB510", "CEB512", "CEB514", "CEB608", "CEB712", "CEB216",
-)  # fmt: skip
+    "CEB304",
+    "CEB312",
+    "CEB404",
+    "CEB412",
+    "CEB506",
+    "CEB508",
+    "CEB510",
+    "CEB512",
+    "CEB514",
+    "CEB608",
+    "CEB712",
+    "CEB216",
+)
 """Receipts that need nothing: each has its label, and no series before it comes."""
 RECEIPT_FACTS: Final = tuple(
     kind.__name__ for kind in EVENT_TYPES.values() if issubclass(kind, ReceiptEvent)
@@ -68,14 +79,26 @@ END_REASONS: Final = (
     "too_many_given_up",
 )
 INTAKE_TYPES: Final = {
-    topics.SUBMISSIONS: COMMANDS, topics.WAYBILLS: ("waybill.issued.v1", "waybill.delivered.v1"), topics.RECEIPTS: RECEIPT_MESSAGES,
-}  # fmt: skip
+    topics.SUBMISSIONS: COMMANDS,
+    topics.WAYBILLS: ("waybill.issued.v1", "waybill.delivered.v1"),
+    topics.RECEIPTS: RECEIPT_MESSAGES,
+}
 REASONS: Final = UNPROCESSABLE_REASONS
 PROBE: Final = "probe"
 """The corridor of synthetic orders, so that they are told apart wherever corridors are."""
 CORRIDORS: Final = (
-    "US-CN", "JP-CN", "KR-CN", "AU-CN", "DE-CN", "FR-CN", "CN-US", "CN-RU", "CN-DE", "CN-FR", PROBE,
-)  # fmt: skip
+    "US-CN",
+    "JP-CN",
+    "KR-CN",
+    "AU-CN",
+    "DE-CN",
+    "FR-CN",
+    "CN-US",
+    "CN-RU",
+    "CN-DE",
+    "CN-FR",
+    PROBE,
+)
 """The corridors that are watched one by one."""
 CURRENCIES: Final = ("CNY", "USD", "EUR", "RUB")
 """The currencies whose counters stand from the start; others come into being with their first amount."""
@@ -85,8 +108,9 @@ OPEN_STATES: Final = ("awaits_order", "placed", "lodged", "withdrawing", "unwind
 PARTIES: Final = ("bank", "carrier", "authority")
 OPERATIONS: Final[dict[str, tuple[str, ...]]] = {
     "bank": ("authorise", "capture", "void", "refund", "refund_tax", "transfer", "query"),
-    "carrier": ("waybill",), "authority": ("declare", "cancel", "return"),
-}  # fmt: skip
+    "carrier": ("waybill",),
+    "authority": ("declare", "cancel", "return"),
+}
 SUMMARY_STATES: Final = ("requested", "accepted", "refused", "declared", "closed", "superseded")
 CONSOLIDATED_STAGES: Final = ("generated", "declared", "returned", "closed")
 UNCONSOLIDATED: Final = ("open", "requested", "set_aside")
@@ -257,22 +281,29 @@ BUILD_INFO: Final = Gauge(
 
 # --- the message kernel
 EVENTS: Final = Counter(
-    "crossborder_events_processed_total", "Records taken from a topic, by what became of them; counted once they are committed.",
+    "crossborder_events_processed_total",
+    "Records taken from a topic, by what became of them; counted once they are committed.",
     ["service", "topic", "event_type", "outcome"],
-).restrict_labels(service=SERVICES, topic=TOPICS, event_type=event_type_of, outcome=OUTCOMES)  # fmt: skip
+).restrict_labels(service=SERVICES, topic=TOPICS, event_type=event_type_of, outcome=OUTCOMES)
 PROCESSING: Final = Histogram(
-    "crossborder_event_processing_seconds", "Time one transaction took that handled a batch of records, its commit included.",
-    ["service"], buckets=_FAST,
-).restrict_labels(service=SERVICES)  # fmt: skip
+    "crossborder_event_processing_seconds",
+    "Time one transaction took that handled a batch of records, its commit included.",
+    ["service"],
+    buckets=_FAST,
+).restrict_labels(service=SERVICES)
 BATCH_RECORDS: Final = Histogram(
-    "crossborder_event_batch_records", "Records handled in one transaction.",
-    ["service"], buckets=(1, 5, 10, 50, 100, 250, 500, 1000, 2500),
-).restrict_labels(service=SERVICES)  # fmt: skip
+    "crossborder_event_batch_records",
+    "Records handled in one transaction.",
+    ["service"],
+    buckets=(1, 5, 10, 50, 100, 250, 500, 1000, 2500),
+).restrict_labels(service=SERVICES)
 QUEUE_DELAY: Final = Histogram(
     "crossborder_event_queue_delay_seconds",
-    "From a record's timestamp to the start of its handling; of each batch and topic the record that waited longest.",
-    ["service", "topic"], buckets=_DELAY,
-).restrict_labels(service=SERVICES, topic=TOPICS)  # fmt: skip
+    "From a record's timestamp to the start of its handling; of each batch and topic the record "
+    "that waited longest.",
+    ["service", "topic"],
+    buckets=_DELAY,
+).restrict_labels(service=SERVICES, topic=TOPICS)
 IN_FLIGHT: Final = Gauge(
     "crossborder_consumer_in_flight_records",
     "Records of the batch in hand, 0 between batches.",
@@ -280,23 +311,26 @@ IN_FLIGHT: Final = Gauge(
 ).restrict_labels(service=SERVICES)
 LAG: Final = Gauge(
     "crossborder_consumer_lag_records",
-    "Records in the log that may be read and that this process has not handled yet, of each partition it reads.",
+    "Records in the log that may be read and that this process has not handled yet, of each "
+    "partition it reads.",
     ["topic", "partition"],
-).restrict_labels(topic=TOPICS, partition=_PARTITIONS)  # fmt: skip
+).restrict_labels(topic=TOPICS, partition=_PARTITIONS)
 HELD_BACK: Final = Gauge(
     "crossborder_consumer_held_back_seconds",
-    "For how long a transaction that its producer has not ended keeps everybody from reading on, of each partition this process reads.",
+    "For how long a transaction that its producer has not ended keeps everybody from reading on, "
+    "of each partition this process reads.",
     ["topic", "partition"],
-).restrict_labels(topic=TOPICS, partition=_PARTITIONS)  # fmt: skip
+).restrict_labels(topic=TOPICS, partition=_PARTITIONS)
 LAST_PROGRESS: Final = Gauge(
     "crossborder_consumer_last_progress_timestamp_seconds",
     "When a batch was last committed; 0 before the first.",
     ["service"],
 ).restrict_labels(service=SERVICES)
 LAST_POLL: Final = Gauge(
-    "crossborder_consumer_last_poll_timestamp_seconds", "When the log was last asked for records and answered, even with none.",
+    "crossborder_consumer_last_poll_timestamp_seconds",
+    "When the log was last asked for records and answered, even with none.",
     ["service"],
-).restrict_labels(service=SERVICES)  # fmt: skip
+).restrict_labels(service=SERVICES)
 ASSIGNED: Final = Gauge(
     "crossborder_consumer_assigned_partitions", "Partitions this process reads.", ["service"]
 ).restrict_labels(service=SERVICES)
@@ -304,9 +338,11 @@ REBALANCES: Final = Counter(
     "crossborder_consumer_rebalances_total", "Assignments received.", ["service"]
 ).restrict_labels(service=SERVICES)
 REBALANCE_SECONDS: Final = Histogram(
-    "crossborder_consumer_rebalance_seconds", "From the loss of the old assignment to reading on with the new one.",
-    ["service"], buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
-).restrict_labels(service=SERVICES)  # fmt: skip
+    "crossborder_consumer_rebalance_seconds",
+    "From the loss of the old assignment to reading on with the new one.",
+    ["service"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+).restrict_labels(service=SERVICES)
 INTAKE_PAUSED: Final = Gauge(
     "crossborder_consumer_intake_paused",
     "1 while the intake waits because too much of what it caused is unfinished.",
@@ -314,10 +350,11 @@ INTAKE_PAUSED: Final = Gauge(
 ).restrict_labels(service=SERVICES)
 FENCED: Final = Counter(
     "crossborder_consumer_fenced_total",
-    "Batches given up because the offset in the database was another: overtaken by another process, a gap where records were "
+    "Batches given up because the offset in the database was another: overtaken by another "
+    "process, a gap where records were "
     "deleted unread, or a hole that never held one (the end of a writer's transaction).",
     ["service", "kind"],
-).restrict_labels(service=SERVICES, kind=FENCES)  # fmt: skip
+).restrict_labels(service=SERVICES, kind=FENCES)
 RETRIES: Final = Counter(
     "crossborder_batch_retries_total",
     "Batches tried again because database or Kafka did not answer.",
@@ -337,9 +374,11 @@ PUBLISHED: Final = Counter(
     "crossborder_outbox_published_total", "Records acknowledged by the broker.", ["service"]
 ).restrict_labels(service=SERVICES)
 PUBLISH_SECONDS: Final = Histogram(
-    "crossborder_outbox_publish_seconds", "Time from sending a batch of the outbox to its last acknowledgement.",
-    ["service"], buckets=_FAST,
-).restrict_labels(service=SERVICES)  # fmt: skip
+    "crossborder_outbox_publish_seconds",
+    "Time from sending a batch of the outbox to its last acknowledgement.",
+    ["service"],
+    buckets=_FAST,
+).restrict_labels(service=SERVICES)
 PRODUCER_FAILURES: Final = Counter(
     "crossborder_outbox_producer_failures_total",
     "Times the relay gave up its producer and began with a new one.",
@@ -356,9 +395,10 @@ DEAD_LETTERS: Final = Counter(
     ["service", "topic", "reason"],
 ).restrict_labels(service=SERVICES, topic=TOPICS, reason=REASONS)
 DEAD_LETTER_DEBT: Final = Gauge(
-    "crossborder_dead_letters_unreplayed_records", "Dead letters nobody has replayed with success yet, by the topic they came from.",
+    "crossborder_dead_letters_unreplayed_records",
+    "Dead letters nobody has replayed with success yet, by the topic they came from.",
     ["service", "topic"],
-).restrict_labels(service=SERVICES, topic=TOPICS)  # fmt: skip
+).restrict_labels(service=SERVICES, topic=TOPICS)
 DEAD_LETTER_OLDEST: Final = Gauge(
     "crossborder_dead_letters_oldest_unreplayed_timestamp_seconds",
     "When the oldest of them was given up; 0 if none.",
@@ -405,35 +445,42 @@ EFFECTS_OLDEST: Final = Gauge(
     ["service"],
 ).restrict_labels(service=SERVICES)
 EFFECTS: Final = Counter(
-    "crossborder_effects_total", "Instructions to an outside party, by what each call came to; one may be called for more than once.",
+    "crossborder_effects_total",
+    "Instructions to an outside party, by what each call came to; one may be called for more than "
+    "once.",
     ["service", "kind", "outcome"],
-).restrict_labels(service=SERVICES, kind=OPERATIONS["bank"], outcome=EFFECT_OUTCOMES)  # fmt: skip
+).restrict_labels(service=SERVICES, kind=OPERATIONS["bank"], outcome=EFFECT_OUTCOMES)
 EFFECT_SECONDS: Final = Histogram(
-    "crossborder_effect_call_seconds", "Time until all instructions of one kind claimed together were answered or given up.",
-    ["service", "kind"], buckets=_FAST,
-).restrict_labels(service=SERVICES, kind=OPERATIONS["bank"])  # fmt: skip
+    "crossborder_effect_call_seconds",
+    "Time until all instructions of one kind claimed together were answered or given up.",
+    ["service", "kind"],
+    buckets=_FAST,
+).restrict_labels(service=SERVICES, kind=OPERATIONS["bank"])
 ASIDE: Final = Gauge(
-    "crossborder_set_aside_items", "Items that failed alone and are set aside: tried again after growing pauses, others go on.",
+    "crossborder_set_aside_items",
+    "Items that failed alone and are set aside: tried again after growing pauses, others go on.",
     ["service", "source"],
-).restrict_labels(service=SERVICES, source=ASIDE_SOURCES)  # fmt: skip
+).restrict_labels(service=SERVICES, source=ASIDE_SOURCES)
 ASIDE_OLDEST: Final = Gauge(
     "crossborder_set_aside_oldest_timestamp_seconds",
     "Since when the oldest of them is set aside; 0 if none.",
     ["service"],
 ).restrict_labels(service=SERVICES)
 SET_ASIDE: Final = Counter(
-    "crossborder_set_aside_total", "Times an item was set aside, tries that failed again included.",
+    "crossborder_set_aside_total",
+    "Times an item was set aside, tries that failed again included.",
     ["service", "source", "reason"],
-).restrict_labels(service=SERVICES, source=ASIDE_SOURCES, reason=ASIDE_REASONS)  # fmt: skip
+).restrict_labels(service=SERVICES, source=ASIDE_SOURCES, reason=ASIDE_REASONS)
 LOOP_FAILURES: Final = Counter(
     "crossborder_loop_failures_total",
     "Turns of a timer or loop that failed for a reason nobody foresaw.",
     ["service", "loop"],
 ).restrict_labels(service=SERVICES, loop=LOOPS)
 LOOP_FAILS: Final = Gauge(
-    "crossborder_loop_failed_in_a_row", "Turns of a timer or loop that failed one after the other; 0 once one succeeds.",
+    "crossborder_loop_failed_in_a_row",
+    "Turns of a timer or loop that failed one after the other; 0 once one succeeds.",
     ["service", "loop"],
-).restrict_labels(service=SERVICES, loop=LOOPS)  # fmt: skip
+).restrict_labels(service=SERVICES, loop=LOOPS)
 IGNORED_FIELDS: Final = Counter(
     "crossborder_ignored_fields_total", "Unknown fields in submissions, ignored.", ["service"]
 ).restrict_labels(service=SERVICES)
@@ -443,28 +490,32 @@ LOOP_LAG: Final = Gauge(
     ["service"],
 ).restrict_labels(service=SERVICES)
 POOL: Final = Gauge(
-    "crossborder_db_pool_connections", "Database connections: open (all), idle, busy, and the most there may be (max).",
+    "crossborder_db_pool_connections",
+    "Database connections: open (all), idle, busy, and the most there may be (max).",
     ["service", "state"],
-).restrict_labels(service=SERVICES, state=POOL_STATES)  # fmt: skip
+).restrict_labels(service=SERVICES, state=POOL_STATES)
 POOL_WAITING: Final = Gauge(
     "crossborder_db_pool_waiting",
     "Tasks that wait for a database connection: the most of the last 15 seconds.",
     ["service"],
 ).restrict_labels(service=SERVICES)
 REACHES: Final = Gauge(
-    "crossborder_dependency_up", "1 if what the service stands on answered it when last asked, 0 if not; asked every 5 seconds.",
+    "crossborder_dependency_up",
+    "1 if what the service stands on answered it when last asked, 0 if not; asked every 5 seconds.",
     ["service", "dependency"],
-).restrict_labels(service=SERVICES, dependency=("kafka", "postgres"))  # fmt: skip
+).restrict_labels(service=SERVICES, dependency=("kafka", "postgres"))
 WATCHDOG: Final = Gauge(
     "crossborder_watchdog_progress_timestamp_seconds",
-    "When the watchdog last saw progress or nothing to do; it ends the process when this gets old while there is work.",
+    "When the watchdog last saw progress or nothing to do; it ends the process when this gets old "
+    "while there is work.",
     ["service", "part"],
-).restrict_labels(service=SERVICES, part=("consumer", "relay"))  # fmt: skip
+).restrict_labels(service=SERVICES, part=("consumer", "relay"))
 PROCESS_ENDS: Final = Counter(
     "crossborder_process_ends_total",
-    "Times a process of this service ended itself to be started anew, by reason; kept in the database, so it outlives the process.",
+    "Times a process of this service ended itself to be started anew, by reason; kept in the "
+    "database, so it outlives the process.",
     ["service", "reason"],
-).restrict_labels(service=SERVICES, reason=END_REASONS)  # fmt: skip
+).restrict_labels(service=SERVICES, reason=END_REASONS)
 INVARIANTS: Final = Gauge(
     "crossborder_invariant_violations",
     "Rows that break the invariant, at the last check.",
@@ -484,12 +535,14 @@ INVARIANT_SECONDS: Final = Gauge(
 # --- the outside parties
 PARTY_LAST_SUCCESS: Final = Gauge(
     "crossborder_party_last_success_timestamp_seconds",
-    "When bank, carrier or authority was last heard to answer in a way that could be read; 0 before the first time.",
+    "When bank, carrier or authority was last heard to answer in a way that could be read; 0 "
+    "before the first time.",
     ["party"],
-).restrict_labels(party=PARTIES)  # fmt: skip
+).restrict_labels(party=PARTIES)
 PARTY_CALLS: Final = Counter(
     "crossborder_party_calls_total",
-    "Calls to an outside party by outcome; for carrier and authority, which answer by messages, what was heard of them.",
+    "Calls to an outside party by outcome; for carrier and authority, which answer by messages, "
+    "what was heard of them.",
     ["party", "operation", "outcome"],
 ).restrict_labels(
     party=PARTIES,
@@ -498,18 +551,40 @@ PARTY_CALLS: Final = Counter(
 )
 PARTY_SECONDS: Final = Histogram(
     "crossborder_party_answer_seconds",
-    "How long an outside party took: the bank for one HTTP call, the carrier from order to waybill, the authority from lodging "
+    "How long an outside party took: the bank for one HTTP call, the carrier from order to "
+    "waybill, the authority from lodging "
     "to its first word.",
-    ["party", "operation"], buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0),
-).restrict_labels(party=PARTIES, operation=(*OPERATIONS["bank"], *OPERATIONS["carrier"], *OPERATIONS["authority"]))  # fmt: skip
+    ["party", "operation"],
+    buckets=(
+        0.005,
+        0.01,
+        0.025,
+        0.05,
+        0.1,
+        0.25,
+        0.5,
+        1.0,
+        2.5,
+        5.0,
+        10.0,
+        30.0,
+        60.0,
+        300.0,
+        1800.0,
+        7200.0,
+    ),
+).restrict_labels(
+    party=PARTIES, operation=(*OPERATIONS["bank"], *OPERATIONS["carrier"], *OPERATIONS["authority"])
+)
 PARTY_IN_FLIGHT: Final = Gauge(
     "crossborder_party_calls_in_flight", "Calls to an outside party under way now.", ["party"]
 ).restrict_labels(party=PARTIES)
 PARTY_PENDING: Final = Gauge(
     "crossborder_party_unanswered",
-    "What an outside party owes an answer: instructions to the bank, waybills of placed orders, lodged lists without a receipt.",
+    "What an outside party owes an answer: instructions to the bank, waybills of placed orders, "
+    "lodged lists without a receipt.",
     ["party"],
-).restrict_labels(party=PARTIES)  # fmt: skip
+).restrict_labels(party=PARTIES)
 PARTY_PENDING_OLDEST: Final = Gauge(
     "crossborder_party_oldest_unanswered_timestamp_seconds",
     "Since when it has owed the oldest of them; 0 if none.",
@@ -530,7 +605,8 @@ OLDEST_OPEN: Final = Gauge(
 ).restrict_labels(state=OPEN_STATES)
 STAGE_SECONDS: Final = Histogram(
     "crossborder_order_stage_seconds",
-    "From the first record about an order to the record that ended a stage: payment captured, tax assessed, declaration lodged, "
+    "From the first record about an order to the record that ended a stage: payment captured, tax "
+    "assessed, declaration lodged, "
     "goods released; total: to the order's end, whichever it is.",
     ["stage", "corridor"],
     buckets=_STAGE,
@@ -538,20 +614,31 @@ STAGE_SECONDS: Final = Histogram(
 
 # --- payments
 CAPTURED: Final = Counter(
-    "crossborder_captured_minor_total", "Minor units of money by what the bank did with them: captured, refunded, or declined (not moved).",
+    "crossborder_captured_minor_total",
+    "Minor units of money by what the bank did with them: captured, refunded, or declined (not "
+    "moved).",
     ["currency", "outcome"],
-).restrict_labels(currency=EXPONENTS, outcome=("captured", "refunded", "declined"))  # fmt: skip
+).restrict_labels(currency=EXPONENTS, outcome=("captured", "refunded", "declined"))
 PAYMENTS: Final = Counter(
     "crossborder_payments_total", "Payments by what became of them.", ["outcome"]
 ).restrict_labels(outcome=("captured", "declined", "voided", "refunded", "settled"))
 LEDGER_ACCOUNTS: Final = (
-    "bank_clearing", "buyer_funds", "merchant_payable", "tax_payable", "tax_suspense", "tax_difference", "merchant_claim",
-    "guarantee_free", "guarantee_reserved", "own_funds",
-)  # fmt: skip
+    "bank_clearing",
+    "buyer_funds",
+    "merchant_payable",
+    "tax_payable",
+    "tax_suspense",
+    "tax_difference",
+    "merchant_claim",
+    "guarantee_free",
+    "guarantee_reserved",
+    "own_funds",
+)
 LEDGER_BALANCE: Final = Gauge(
-    "crossborder_ledger_balance_minor", "What an account of the books holds, in minor units, debits positive; at the last check.",
+    "crossborder_ledger_balance_minor",
+    "What an account of the books holds, in minor units, debits positive; at the last check.",
     ["account", "currency"],
-).restrict_labels(account=LEDGER_ACCOUNTS, currency=EXPONENTS)  # fmt: skip
+).restrict_labels(account=LEDGER_ACCOUNTS, currency=EXPONENTS)
 LEDGER_IMBALANCE: Final = Gauge(
     "crossborder_ledger_imbalance_minor",
     "What all accounts of a currency sum to, in minor units; must be 0.",
@@ -560,7 +647,8 @@ LEDGER_IMBALANCE: Final = Gauge(
 
 GUARANTEE: Final = Gauge(
     "crossborder_guarantee_minor",
-    "The deposit at customs in minor units: free, reserved for tax not paid yet, and what it cannot cover; at the last check.",
+    "The deposit at customs in minor units: free, reserved for tax not paid yet, and what it "
+    "cannot cover; at the last check.",
     ["state"],
 ).restrict_labels(state=("free", "reserved", "uncovered"))
 
@@ -576,7 +664,8 @@ TAX_RULES_REFUSED: Final = Gauge(
 )
 TAX_RULES_LAST_DAY: Final = Gauge(
     "crossborder_tax_rules_last_day_timestamp_seconds",
-    "When the last day of a table of the tax rules is over, of those that have one and that nothing follows.",
+    "When the last day of a table of the tax rules is over, of those that have one and that "
+    "nothing follows.",
     ["table"],
 ).restrict_labels(table=first(40))
 BILL_CASES: Final = Gauge(
@@ -603,9 +692,11 @@ BATCH_LISTS: Final = Histogram(
     registry=None,
 )
 BATCH_SECONDS: Final = Histogram(
-    "crossborder_declaration_batch_open_seconds", "From a batch's first list to its lodging.", ["closed_by"],
+    "crossborder_declaration_batch_open_seconds",
+    "From a batch's first list to its lodging.",
+    ["closed_by"],
     buckets=(0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0),
-).restrict_labels(closed_by=("size", "age", "part", "trial"))  # fmt: skip
+).restrict_labels(closed_by=("size", "age", "part", "trial"))
 BATCHES_OPEN: Final = Gauge(
     "crossborder_declaration_batches_open",
     "Open batches: groups with lists that wait to be lodged.",
@@ -626,7 +717,8 @@ BATCH_OLDEST: Final = Gauge(
 ).restrict_labels(kind=OPERATIONS["authority"])
 LODGING_PAUSED: Final = Gauge(
     "crossborder_lodging_paused",
-    "Groups of declarations of which nothing but one list now and then is lodged: `wait`, the way to customs is blocked; `ours`, our "
+    "Groups of declarations of which nothing but one list now and then is lodged: `wait`, the way "
+    "to customs is blocked; `ours`, our "
     "own signature, certificate or registration is refused.",
     ["reason"],
 ).restrict_labels(reason=("wait", "ours"))
@@ -635,12 +727,14 @@ SUMMARIES: Final = Gauge(
 ).restrict_labels(state=SUMMARY_STATES)
 CONSOLIDATED: Final = Gauge(
     "crossborder_consolidated_declarations",
-    "Export declarations that customs made of these requests, by stage; a returned one waits for its broker.",
+    "Export declarations that customs made of these requests, by stage; a returned one waits for "
+    "its broker.",
     ["stage"],
 ).restrict_labels(stage=CONSOLIDATED_STAGES)
 LISTS_UNCONSOLIDATED: Final = Gauge(
     "crossborder_lists_unconsolidated",
-    "Closed export lists that are in no numbered declaration yet, of months that are over, by what they wait for.",
+    "Closed export lists that are in no numbered declaration yet, of months that are over, by what "
+    "they wait for.",
     ["state"],
 ).restrict_labels(state=UNCONSOLIDATED)
 CONSOLIDATION_DUE: Final = Gauge(
@@ -654,9 +748,10 @@ LAST_LODGED: Final = Gauge(
     registry=None,
 )
 RECEIPTS: Final = Counter(
-    "crossborder_receipts_total", "Receipts of the authority that changed something, by the fact they told and their status.",
+    "crossborder_receipts_total",
+    "Receipts of the authority that changed something, by the fact they told and their status.",
     ["message", "status"],
-).restrict_labels(message=RECEIPT_FACTS)  # fmt: skip
+).restrict_labels(message=RECEIPT_FACTS)
 LISTS_NOT_PRINTED: Final = Counter(
     "crossborder_lists_not_printed_total",
     "Requests to the authority that could not be printed and never left; each order is undone.",
@@ -670,29 +765,38 @@ MATCH_FAILURES: Final = Counter(
 
 # --- streams
 VERIFIED_SALES: Final = Counter(
-    "crossborder_verified_sales_total", "Orders with three matching documents and a release; synthetic ones are never counted.",
+    "crossborder_verified_sales_total",
+    "Orders with three matching documents and a release; synthetic ones are never counted.",
     ["corridor"],
-).restrict_labels(corridor=CORRIDORS)  # fmt: skip
+).restrict_labels(corridor=CORRIDORS)
 VERIFIED_SALES_MINOR: Final = Counter(
     "crossborder_verified_sales_minor_total",
     "Minor units of the goods of verified sales.",
     ["corridor", "currency"],
 ).restrict_labels(corridor=CORRIDORS, currency=EXPONENTS)
 STREAM_ORDERS: Final = Gauge(
-    "crossborder_stream_orders", "Orders of a window by the stage they came to, in the partitions this process reads.",
+    "crossborder_stream_orders",
+    "Orders of a window by the stage they came to, in the partitions this process reads.",
     ["corridor", "stage", "window"],
-).restrict_labels(corridor=CORRIDORS, stage=("placed", *ENDS), window=("minute", "minute_before", "hour", "hour_before"))  # fmt: skip
+).restrict_labels(
+    corridor=CORRIDORS,
+    stage=("placed", *ENDS),
+    window=("minute", "minute_before", "hour", "hour_before"),
+)
 
 # --- the synthetic order
 PROBE_ORDERS: Final = Counter(
     "crossborder_probe_orders_total",
-    "Synthetic orders by what became of them; late: no end within the time allowed; unpublished: Kafka did not take it.",
+    "Synthetic orders by what became of them; late: no end within the time allowed; unpublished: "
+    "Kafka did not take it.",
     ["outcome"],
-).restrict_labels(outcome=PROBE_OUTCOMES)  # fmt: skip
+).restrict_labels(outcome=PROBE_OUTCOMES)
 PROBE_SECONDS: Final = Histogram(
-    "crossborder_probe_order_seconds", "From publishing a synthetic order until it was seen to be placed, and to be at its end.",
-    ["stage"], buckets=_STAGE,
-).restrict_labels(stage=("placed", "total"))  # fmt: skip
+    "crossborder_probe_order_seconds",
+    "From publishing a synthetic order until it was seen to be placed, and to be at its end.",
+    ["stage"],
+    buckets=_STAGE,
+).restrict_labels(stage=("placed", "total"))
 PROBE_LAST_SUCCESS: Final = Gauge(
     "crossborder_probe_last_success_timestamp_seconds",
     "When a synthetic order last came to its expected end; 0 before the first.",
@@ -723,10 +827,34 @@ def begin(service: str, hears: Mapping[str, Collection[str]]) -> None:
     """Make the children a service's kernel has from the start: `hears` is which types it takes from which topic."""
     one = (service,)
     for metric in (
-        PROCESSING, BATCH_RECORDS, IN_FLIGHT, LAST_PROGRESS, LAST_POLL, ASSIGNED, REBALANCES, REBALANCE_SECONDS, INTAKE_PAUSED, RETRIES,
-        OUTBOX_PENDING, OUTBOX_OLDEST, PUBLISHED, PUBLISH_SECONDS, PRODUCER_FAILURES, RELAY_LEADING, DEAD_LETTER_OLDEST, HELD_ORDERS,
-        HELD_OLDEST, PARKED, CASES_OLDEST, EFFECTS_OPEN, EFFECTS_UNKNOWN, EFFECTS_OLDEST, IGNORED_FIELDS, LOOP_LAG, POOL_WAITING,
-    ):  # fmt: skip
+        PROCESSING,
+        BATCH_RECORDS,
+        IN_FLIGHT,
+        LAST_PROGRESS,
+        LAST_POLL,
+        ASSIGNED,
+        REBALANCES,
+        REBALANCE_SECONDS,
+        INTAKE_PAUSED,
+        RETRIES,
+        OUTBOX_PENDING,
+        OUTBOX_OLDEST,
+        PUBLISHED,
+        PUBLISH_SECONDS,
+        PRODUCER_FAILURES,
+        RELAY_LEADING,
+        DEAD_LETTER_OLDEST,
+        HELD_ORDERS,
+        HELD_OLDEST,
+        PARKED,
+        CASES_OLDEST,
+        EFFECTS_OPEN,
+        EFFECTS_UNKNOWN,
+        EFFECTS_OLDEST,
+        IGNORED_FIELDS,
+        LOOP_LAG,
+        POOL_WAITING,
+    ):
         metric.begin(one)
     FENCED.begin(one, FENCES)
     POOL.begin(one, POOL_STATES)

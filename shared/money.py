@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
-# ISO 4217 minor-unit exponents of the currencies this system settles in; a currency not listed is refused by name.
+# ISO 4217 minor-unit exponents of the currencies this system settles in. Others are refused.
 EXPONENTS: Final[dict[str, int]] = {
     "AED": 2, "AUD": 2, "BHD": 3, "BRL": 2, "BYN": 2, "CAD": 2, "CHF": 2, "CLP": 0, "CNY": 2, "CZK": 2, "DKK": 2,
     "EUR": 2, "GBP": 2, "HKD": 2, "HUF": 2, "IDR": 2, "INR": 2, "ISK": 0, "JPY": 0, "KRW": 0, "KWD": 3, "KZT": 2,
@@ -23,25 +23,26 @@ EXPONENTS: Final[dict[str, int]] = {
 }  # fmt: skip
 
 AMOUNT: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
-"""An amount as it is written in a paper."""
+"""An amount as documents write it."""
 
 MINOR_MAX: Final = 10**15
-"""No single amount may exceed this many minor units: a limit on everything, far below PostgreSQL's bigint."""
+"""Largest single amount in minor units, for every currency: far below PostgreSQL's bigint."""
 
 
 class MoneyError(ValueError):
-    """An amount is not money: not a finite decimal, too many decimals for its currency, or an unknown currency."""
+    """The amount is no money: no finite decimal, too many decimals, or an unknown currency."""
 
 
 class CurrencyMismatch(ArithmeticError):
-    """Two amounts of different currencies were put together."""
+    """Amounts of two currencies were combined."""
 
 
 @dataclass(frozen=True, slots=True, order=False)
 class Money:
-    """An amount: `minor` integer minor units (fen, cents) of ISO 4217 `currency`.
+    """An amount: `minor` integer minor units (fen, cents) of the ISO 4217 `currency`.
 
-    On the wire it is `{"amount": "425.00", "currency": "CNY"}`, the amount a decimal string in major units.
+    On the wire it is `{"amount": "425.00", "currency": "CNY"}`, with a decimal string in major
+    units.
     """
 
     minor: int
@@ -55,10 +56,12 @@ class Money:
 
     @classmethod
     def of(cls, amount: str | Decimal | int, currency: str) -> Self:
-        """Exact conversion from major units; raises MoneyError if the amount has more decimals than the currency.
+        """Convert an amount in major units exactly.
 
-        A text is digits and a point, `425.00`: what Python reads as a number besides (`1e3`, `1_000`, other scripts' digits,
-        blanks) is no amount of a paper.
+        A text consists of digits and a point, `425.00`. Python reads more as a number: `1e3`,
+        `1_000`, blanks, digits of other scripts. No document writes an amount so, and all of these
+        are refused. Raises MoneyError for them, for an unknown currency, too many decimals, or more
+        than MINOR_MAX.
         """
         exponent = EXPONENTS.get(currency)
         if isinstance(amount, str) and (plain := _plain(amount, exponent or 0)) is not None:
@@ -90,7 +93,7 @@ class Money:
 
     @classmethod
     def total(cls, amounts: Iterable[Money], currency: str) -> Self:
-        """Sum of amounts, all of `currency`; zero if there are none."""
+        """Return the sum; zero without amounts. Raises CurrencyMismatch for another currency."""
         minor = 0
         for amount in amounts:
             if amount.currency != currency:
@@ -106,7 +109,8 @@ class Money:
         exponent = EXPONENTS[self.currency]
         if not exponent:
             return str(self.minor)
-        # By integers: every amount on the wire comes through here, and Decimal's formatting takes four times as long.
+        # Use integers: every amount on the wire comes here, and Decimal's formatting takes four
+        # times as long.
         whole, part = divmod(abs(self.minor), 10**exponent)
         return f"{'-' if self.minor < 0 else ''}{whole}.{part:0{exponent}d}"
 
@@ -137,13 +141,15 @@ class Money:
         return self.minor >= self._same(other)
 
     def times(self, factor: Decimal) -> Money:
-        """The amount times an exact factor, rounded half up to the minor unit (away from zero at the half)."""
+        """Multiply by an exact factor. Round half up to the minor unit: the half away from zero."""
         return Money(round_half_up(Decimal(self.minor) * factor), self.currency)
 
     def share(self, weights: Sequence[int]) -> list[Money]:
-        """Split by largest remainder so that the parts sum to the whole; ties go to the earlier part.
+        """Split by largest remainder, so that the parts sum to the whole.
 
-        `weights` are non-negative integers; if all are zero the whole goes to the first part.
+        Ties go to the earlier part.
+
+        `weights` are non-negative integers. If all are zero, the whole goes to the first part.
         """
         return [
             Money(part, self.currency) for part in share_by_largest_remainder(self.minor, weights)
@@ -180,15 +186,17 @@ def _from_wire(doc: dict[str, str]) -> Money:
 
 @lru_cache(maxsize=4096)
 def _read(amount: str, currency: str) -> Money:
-    """The amount of a wire object.
-
-    Remembered: most amounts on the wire are nothing, a list price or what another record of the same order said.
+    """Cached, since most amounts repeat: zero, a list price, the amount of another record of the
+    order.
     """
     return Money.of(amount, currency)
 
 
 def _plain(amount: str, exponent: int) -> int | None:
-    """The minor units of an amount in the usual form, digits with all decimals of its currency; None for any other."""
+    """Return the minor units of an amount in the usual form; None for any other form.
+
+    The usual form is digits with all decimals of the currency.
+    """
     if not exponent or amount[-exponent - 1 : -exponent] != ".":
         return None
     whole = amount[: -exponent - 1]
@@ -201,12 +209,15 @@ def _plain(amount: str, exponent: int) -> int | None:
 
 
 def round_half_up(value: Decimal) -> int:
-    """To the nearest integer, the half away from zero: the rounding customs uses for tax to the fen."""
+    """Round to the nearest integer, the half away from zero: customs rounds tax to the fen so."""
     return int(value.to_integral_value(rounding=ROUND_HALF_UP))
 
 
 def share_by_largest_remainder(whole: int, weights: Sequence[int]) -> list[int]:
-    """Integer parts proportional to `weights` that sum to `whole` exactly; ties go to the earlier part.
+    """Return integer parts proportional to `weights`, which sum to `whole` exactly.
+
+    Ties go to the earlier part. If all weights are zero, the whole goes to the first part. Raises
+    ValueError if a weight is negative or there is none.
 
     >>> share_by_largest_remainder(1000, [3333, 3333, 3333])
     [334, 333, 333]
@@ -226,10 +237,11 @@ def share_by_largest_remainder(whole: int, weights: Sequence[int]) -> list[int]:
 
 
 def part_between(whole: int, start: Decimal, stop: Decimal, of: Decimal) -> int:
-    """What of `whole` belongs to the stretch from `start` to `stop` of a quantity `of`, in the same integer units.
+    """Return the part of `whole` for the stretch from `start` to `stop` of a quantity `of`.
 
-    Stretches that follow one another sum to the whole exactly, in however many they are cut: each end is rounded half up
-    by itself. Raises ValueError unless 0 <= start <= stop <= of and `of` is more than none.
+    The part is an integer in the unit of `whole`. Each end is rounded half up by itself, so
+    consecutive stretches sum to the whole exactly, however many. Raises ValueError unless 0 <=
+    start <= stop <= of and `of` is positive.
 
     >>> [part_between(100, Decimal(n), Decimal(n + 1), Decimal(3)) for n in range(3)]
     [33, 34, 33]

@@ -1,4 +1,4 @@
-"""The stored offsets of a consumer and its place in the log: sought, compared and moved."""
+"""Keeps a consumer's position in the log and its stored offsets together."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Log(NamedTuple):
 
 
 class OffsetKeeper:
-    """Keeps the reader of one service where the database stands, and the other way round."""
+    """Keeps the reader of one service at its stored offsets, and the stored offsets at the reader."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class OffsetKeeper:
         self._committable: dict[TopicPartition, int] = {}
         """Offsets to tell Kafka, for displays of lag only."""
         self._done: dict[TopicPartition, int] = {}
-        """The offset behind the last record handled."""
+        """Offset behind the last handled record."""
         self._gap: dict[inbox.Partition, int] = {}
         self._revoked_at: float | None = None
         self._stepped = 0.0
@@ -70,7 +70,7 @@ class OffsetKeeper:
         self.failed: Exception | None = None
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Repeat a step until the database lets it, for RETRY_BOUND_S at most."""
+        """Repeat a step until the database allows it, for RETRY_BOUND_S at most."""
         started = time.monotonic()
         wait_s = 0.1
         while True:
@@ -92,7 +92,7 @@ class OffsetKeeper:
     async def _seek_again(self, records: list[Record], fenced: inbox.Fenced) -> None:
         """Seek to the stored offsets.
 
-        It may be repeated: nothing is noted before the database has done all.
+        The step may be repeated: it notes nothing before the database has done everything.
         """
         first: dict[inbox.Partition, int] = {}
         for r in records:
@@ -155,15 +155,15 @@ class OffsetKeeper:
             if moves:
                 await self._patiently(partial(self._move, moves))
         except inbox.Fenced as fenced:
-            # Another process has these partitions, or had them: read on where it left off.
+            # Another process has or had these partitions: read on where it stopped.
             for (topic, part), stored in fenced.partitions.items():
                 self._seek(TopicPartition(named(topic, self._prefix), part), stored)
 
     async def _stands_ahead(self) -> dict[inbox.Partition, tuple[int, int]]:
-        """Return the stored offset and the reader's, where the reader is ahead of the last record."""
+        """Return stored offset and reader's position, for each partition where the reader is ahead."""
         ahead: dict[inbox.Partition, tuple[int, int]] = {}
         for tp in self._consumer.assignment() & self._done.keys():
-            with contextlib.suppress(KafkaError):  # it was taken away just now
+            with contextlib.suppress(KafkaError):  # the partition was just taken away
                 stands = await self._consumer.position(tp)
                 if stands > self._done[tp]:
                     ahead[self.plain(tp.topic), tp.partition] = (self._done[tp], stands)
@@ -172,7 +172,7 @@ class OffsetKeeper:
     async def _nothing_between(
         self, ahead: Mapping[inbox.Partition, tuple[int, int]]
     ) -> dict[inbox.Partition, tuple[int, int]]:
-        """Drop the partitions whose records between were deleted unread: the reader passes those too."""
+        """Drop partitions where records between were deleted unread: the reader passes those too."""
         logs = await self._logs(ahead) if ahead else {}
         return {
             p: (done, stands)
@@ -206,23 +206,29 @@ class OffsetKeeper:
         if stored > end:
             topic, part = partition
             raise Misconfigured(
-                f"give the broker its data back or, to read {topic} from its beginning, delete its rows of "
-                f"{self._service}.consumer_offset: {topic}/{part} ends at offset {end}, and what was handled ends at {stored}, so the "
+                f"give the broker its data back or, to read {topic} from its beginning, delete its "
+                "rows of "
+                f"{self._service}.consumer_offset: {topic}/{part} ends at offset {end}, and what "
+                f"was handled ends at {stored}, so the "
                 "topic was made anew or lost its end"
             )
 
     def _note_fenced(self, partition: inbox.Partition, stored: int, first: int, begin: int) -> None:
         """Count and log why a batch was fenced.
 
-        `first`: the batch's first offset. A stored offset behind it means that another process was
-        faster. A stored offset in front of it means a gap or a hole, accepted when it is met again.
-        `begin`: where the log begins; no unread record was deleted if that is not behind `stored`.
+        `first` is the batch's first offset, `begin` the log's. If the stored offset is behind
+        `first`, another process was faster. If it is in front of `begin`, records were deleted
+        unread: a gap. Else a hole held no record. A gap or hole is accepted when it is met again.
         """
         kind = "overtaken" if stored > first else "gap" if stored < begin else "hole"
         metrics.FENCED.labels(self._service, kind).inc()
         where: dict[str, Any] = {
-            "service": self._service, "topic": partition[0], "partition": partition[1], "stored": stored, "found": first
-        }  # fmt: skip
+            "service": self._service,
+            "topic": partition[0],
+            "partition": partition[1],
+            "stored": stored,
+            "found": first,
+        }
         if kind == "overtaken":
             self._gap.pop(partition, None)
         elif self._gap.get(partition) != first:
@@ -239,7 +245,7 @@ class OffsetKeeper:
             self._done[tp] = offset
 
     def revoked(self) -> None:
-        """Note that a rebalance begins; nothing is read until its end."""
+        """Note that a rebalance begins. Nothing is read until its end."""
         self.ready.clear()
         self._revoked_at = time.monotonic()
 
@@ -277,7 +283,7 @@ class SeekOnAssignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = consumer
 
     def on_partitions_revoked(self, _revoked: list[TopicPartition]) -> None:
-        """Only noted: a batch in flight is either committed or fenced."""
+        """Take note only: a batch in flight is either committed or fenced."""
         self._consumer.revoked()
 
     async def on_partitions_assigned(
@@ -288,7 +294,8 @@ class SeekOnAssignment(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._consumer.assigned(list(assigned))
                 return None
             except (*LOST, *RETRYABLE, KafkaError) as error:
-                # aiokafka would log this and read on from Kafka's hint; without the database nothing may be read.
+                # aiokafka would log this and read on from the offset in Kafka. Nothing may be read
+                # without the database.
                 log.warning("assignment waits for the stored offsets", error=type(error).__name__)
                 await asyncio.sleep(0.5)
             except Exception as error:  # noqa: BLE001  the next poll raises it, and the process starts anew

@@ -1,8 +1,4 @@
-"""Requests of operators to a service: replay a dead letter, skip it, or handle a command.
-
-Requests are rows of a table that only operators may write. A header of a record requests nothing:
-whoever may write a topic could set it.
-"""
+"""Requests of operators to a service: replay a dead letter, skip it, or handle a command."""
 
 from __future__ import annotations
 
@@ -32,7 +28,11 @@ EVERY_S: Final = 1.0
 
 @dataclass(frozen=True)
 class Request:
-    """One row of `operator_request`: `act` is `replay`, `skip` or `command`."""
+    """One row of `operator_request`; `act` is `replay`, `skip` or `command`.
+
+    Only operators may write this table. A header of a record requests nothing: whoever may write a
+    topic could set it.
+    """
 
     number: int
     act: str
@@ -43,7 +43,7 @@ class Request:
 
 @dataclass
 class Result:
-    """`outcome` is `done`, `failed` (the letter stays open), or `nothing` if there was nothing to do."""
+    """`outcome` is `done`, `failed` (the letter stays open) or `nothing` (there was nothing to do)."""
 
     outcome: str
     details: dict[str, Any] = field(default_factory=dict)
@@ -52,8 +52,8 @@ class Result:
 async def obey(handler: Handler) -> int:
     """Carry out the open requests to this service, the oldest first. Return their number.
 
-    Each is one transaction with its result. Raises what a batch would raise for a fault that is not
-    the record's.
+    Each request and its result are one transaction. An error that is not the record's fault is
+    raised, as in a batch.
     """
     done = 0
     while await _obey_next(handler):
@@ -86,10 +86,17 @@ async def _obey_next(handler: Handler) -> bool:
             )
         await conn.execute(
             "INSERT INTO operator_result (request_id, outcome, details) VALUES ($1, $2, $3)",
-            request.number, result.outcome, orjson.dumps(result.details, default=str).decode(),
-        )  # fmt: skip
-    log.info("an operator's request is followed", service=handler.service, act=request.act, number=request.number,
-             outcome=result.outcome)  # fmt: skip
+            request.number,
+            result.outcome,
+            orjson.dumps(result.details, default=str).decode(),
+        )
+    log.info(
+        "an operator's request is followed",
+        service=handler.service,
+        act=request.act,
+        number=request.number,
+        outcome=result.outcome,
+    )
     work.count_events()
     handler.committed(outcome)
     return True
@@ -97,8 +104,10 @@ async def _obey_next(handler: Handler) -> bool:
 
 async def _next(conn: Connection) -> Request | None:
     row = await conn.fetchrow(
-        "SELECT q.id, q.act, q.order_id, q.topic, q.part, q.at_offset, q.record FROM operator_request q "
-        "WHERE NOT EXISTS (SELECT FROM operator_result r WHERE r.request_id = q.id) ORDER BY q.id LIMIT 1"
+        "SELECT q.id, q.act, q.order_id, q.topic, q.part, q.at_offset, q.record FROM "
+        "operator_request q "
+        "WHERE NOT EXISTS (SELECT FROM operator_result r WHERE r.request_id = q.id) ORDER BY q.id "
+        "LIMIT 1"
     )
     if row is None:
         return None
@@ -107,7 +116,7 @@ async def _next(conn: Connection) -> Request | None:
 
 
 class _RequestBatch(Batch):
-    """The records of one request on their way through its transaction."""
+    """The records of one request, handled in its transaction."""
 
     def __init__(self, handler: Handler) -> None:
         super().__init__(handler, ())
@@ -124,10 +133,11 @@ class _RequestBatch(Batch):
     async def _replay(
         self, conn: Connection, place: tuple[str, int, int]
     ) -> tuple[Outcome, Result]:
-        """Handle the letter's record, then what waits behind it."""
+        """Handle the letter's record, then the parked records behind it."""
         outcome = Outcome()
         order_id = await conn.fetchval(
-            "SELECT order_id FROM dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3 AND record IS NOT NULL",
+            "SELECT order_id FROM dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3 "
+            "AND record IS NOT NULL",
             *place,
         )
         if order_id is None:
@@ -185,8 +195,8 @@ class _RequestBatch(Batch):
     async def _release(self, conn: Connection, order_id: UUID, outcome: Outcome) -> dict[str, Any]:
         """Release the order and handle its parked records one by one.
 
-        The first record that has to be given up is the dead letter then, and holds the order. The
-        records behind it stay parked.
+        The first record that fails becomes the dead letter and holds the order. The records behind
+        it stay parked.
         """
         if await dead_letter_store.open_letters(conn, order_id=order_id):
             return {"followed": 0, "held_again": "another letter holds the order"}
@@ -236,13 +246,22 @@ class _RequestBatch(Batch):
 
 
 async def ask(
-    conn: Connection, schema: str, act: str, by: str, *, order_id: UUID | None = None, letter: str | None = None,
-    place: tuple[str, int, int] | None = None, note: str = "", record: bytes | None = None,
-    outcome: str | None = None, details: Mapping[str, Any] | None = None,
-) -> int:  # fmt: skip
+    conn: Connection,
+    schema: str,
+    act: str,
+    by: str,
+    *,
+    order_id: UUID | None = None,
+    letter: str | None = None,
+    place: tuple[str, int, int] | None = None,
+    note: str = "",
+    record: bytes | None = None,
+    outcome: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> int:
     """Write a request into the schema of a service. Return its number.
 
-    With `outcome` the request is done already and only noted. The connection encodes JSON itself.
+    With `outcome` the request is already done and only noted. The connection encodes JSON itself.
     """
     topic, part, offset = place or (None, None, None)
     number: int = await conn.fetchval(
@@ -254,7 +273,8 @@ async def ask(
 
 
 _ASK: Final = (
-    "INSERT INTO {0}.operator_request (by_whom, act, order_id, letter, topic, part, at_offset, note, record) "
+    "INSERT INTO {0}.operator_request (by_whom, act, order_id, letter, topic, part, at_offset, "
+    "note, record) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id"
 )
 _NOTE: Final = "INSERT INTO {0}.operator_result (request_id, outcome, details) VALUES ($1, $2, $3)"

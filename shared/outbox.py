@@ -1,4 +1,4 @@
-"""The outbox and its relay: what a transaction decided to say is said, in order, at least once, crash or not."""
+"""The outbox: the records a transaction decided to publish, stored in the same transaction."""
 
 from __future__ import annotations
 
@@ -27,44 +27,55 @@ BOUND: Final = b"outbox"
 async def append(conn: Connection, sealing: Sealing | None, records: Sequence[Outgoing]) -> None:
     """Write the records in the caller's transaction, in this order, in one query.
 
-    Raises Unprocessable for one that its topic would not take: the relay could never pass it.
+    Raises Unprocessable for a record too large for its topic: the relay could never get past it.
     """
     if not records:
         return
     packed = [pack_headers(r.headers) for r in records]
     refuse_unfit([r for r, headers in zip(records, packed, strict=True) if _is_large(r, headers)])
-    # COPY writes whole pages at once, which costs the server half of what an INSERT of the same rows does.
+    # COPY writes whole pages at once. It costs the server half as much as an INSERT of the same
+    # rows.
     await conn.copy_records_to_table(
-        "outbox", columns=("topic", "key", "headers", "value", "sealed"),
+        "outbox",
+        columns=("topic", "key", "headers", "value", "sealed"),
         records=[
-            (r.topic, r.key, headers, _sealing(sealing).encrypt(r.value, BOUND) if r.sealed else r.value, r.sealed)
+            (
+                r.topic,
+                r.key,
+                headers,
+                _sealing(sealing).encrypt(r.value, BOUND) if r.sealed else r.value,
+                r.sealed,
+            )
             for r, headers in zip(records, packed, strict=True)
         ],
-    )  # fmt: skip
+    )
 
 
 def _is_large(record: Outgoing, packed: bytes) -> bool:
-    """Whether the record may be too large for its topic; nearly all are far from it, and need no exact count."""
+    """Tell whether the record may be too large. Nearly all are far from it and need no exact size."""
     return len(record.key) + len(record.value) + len(packed) > MESSAGE_BYTES_MAX // 4
 
 
 def refuse_unfit(records: Sequence[Outgoing]) -> None:
-    """Raise Unprocessable for the first record that its topic would not take."""
+    """Raise Unprocessable for the first record that is too large for its topic."""
     for r in records:
         if not fits(r):
             raise Unprocessable(
                 "too_large",
-                f"what follows from it for {r.topic} has {size_of(r)} bytes: at most {bytes_max_of(r.topic)} are taken",
+                f"what follows from it for {r.topic} has {size_of(r)} bytes: at most "
+                f"{bytes_max_of(r.topic)} are taken",
             )
 
 
 def fits(record: Outgoing) -> bool:
-    """Whether the record's topic takes it."""
+    """Tell whether the record is small enough for its topic."""
     return size_of(record) <= bytes_max_of(record.topic)
 
 
 def size_of(record: Outgoing) -> int:
-    """Bytes of the record as the broker counts them where it is not compressed, with the batch around it; some 20 too many."""
+    """Return the record's uncompressed bytes with its batch, as the broker counts; some 20 too
+    many.
+    """
     return int(
         DefaultRecordBatchBuilder.estimate_size_in_bytes(
             record.key, record.value, list(record.headers)
@@ -79,16 +90,17 @@ def _sealing(sealing: Sealing | None) -> Sealing:
 
 
 def pack_headers(headers: Sequence[tuple[str, bytes]]) -> bytes:
-    """Headers as JSON; values may be any bytes, so they are kept byte for character (latin-1)."""
+    """Pack headers as JSON. Values may be any bytes, so each byte becomes a character (latin-1)."""
     return orjson.dumps([[name, (value or b"").decode("latin-1")] for name, value in headers])
 
 
 def unpack_headers(packed: bytes) -> list[tuple[str, bytes]]:
+    """Reverse `pack_headers`."""
     return [(name, value.encode("latin-1")) for name, value in orjson.loads(packed)]
 
 
 async def measure(conn: Connection, service: str) -> int:
-    """Set the outbox gauges; returns how many records wait. What is set aside has a gauge of its own."""
+    """Set the outbox gauges. Return the number of waiting records, without those set aside."""
     row = await conn.fetchrow(
         "SELECT count(*) AS pending, min(at) AS oldest FROM outbox "
         "WHERE id <> ALL (ARRAY(SELECT subject::bigint FROM aside WHERE source = 'outbox'))"

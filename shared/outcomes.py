@@ -1,4 +1,4 @@
-"""Writing what a batch, a timer or a reply decided into the outbox and the effects."""
+"""Writes what a batch, a timer or a reply decided into the outbox and the effects."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ async def write(
 ) -> None:
     """Write an outcome into the outbox and the effects, in the caller's transaction.
 
-    `handled`: ids of the messages handled in it. Raises Unprocessable for an event whose id another
-    event has.
+    `handled`: ids of the messages handled in this transaction. Raises Unprocessable for an event
+    whose id another event has.
     """
     at = rfc3339(utc_now())
     records = [fact_with_id(service, topic, fact, at) for fact in outcome.facts]
@@ -44,8 +44,9 @@ def _ids_to_note(
 ) -> list[inbox.Content]:
     """Return the event ids to note, so that none is used twice.
 
-    A message is handled once, so its events of different types repeat no id. Causes of timers,
-    replies and persons are made by us and may repeat. Two events under one id are both noted.
+    A message is handled once, so the ids of its events need no note: they differ by event type. We
+    make the causes of timers, replies and persons, which may repeat. If two events here share an
+    id, all are noted.
     """
     if len({event_id for event_id, _ in records}) < len(records):
         handled = ()
@@ -57,15 +58,17 @@ def _ids_to_note(
 
 
 def content_of(fact: EmittedEvent, event_id: UUID, record: Outgoing) -> inbox.Content:
+    """Return the event's id and the digest of its content."""
     return event_id, inbox.digest_of(fact.event.type, record.value)
 
 
 def id_in_use(reused: inbox.Reused) -> Unprocessable:
-    """Return the refusal of events whose ids other events have."""
+    """Return the refusal of events whose ids already belong to other events."""
     return as_reused_id(reused, "was said before")
 
 
 def as_reused_id(reused: inbox.Reused, when: str) -> Unprocessable:
+    """Return a refusal, reason `id_reused`, that names at most three ids; `when` follows them."""
     ids = ", ".join(map(str, sorted(reused.event_ids)[:3]))
     return Unprocessable(
         "id_reused", f"give each fact an id of its own: {ids} {when} with other content"

@@ -1,8 +1,4 @@
-"""Which outside party wrote a record: Kafka does not tell the reader, so a party that has a key signs what it says.
-
-A platform or carrier with a key is *bound*: a record that speaks for its code counts only with its signature. One without a key
-is taken at its word where the broker tells nobody apart; where it does, every party is bound, and one without a key says nothing.
-"""
+"""Which outside party wrote a record: Kafka does not tell, so a party with a key signs its records."""
 
 from __future__ import annotations
 
@@ -24,7 +20,10 @@ from shared.errors import Misconfigured, Unprocessable
 from shared.identity import event_id_of, record_id_of
 
 SIGNATURE_HEADER: Final = "party_signature"
-"""Base64 of an Ed25519 signature (RFC 8032) over `ce_type`, a line feed and the value; once for each party that signs."""
+"""Base64 of an Ed25519 signature (RFC 8032) over `ce_type`, a line feed and the value.
+
+The header comes once for each party that signs.
+"""
 SIGNATURES_MAX: Final = 4
 KEY_BYTES: Final = 32
 REFRESH_S: Final = 1.0
@@ -32,17 +31,24 @@ _NIL: Final = UUID(int=0)
 
 
 def signed_bytes(event_type: bytes, value: bytes) -> bytes:
-    """What a party signs: the type, so that no cancellation is made of a return, and the value, which names party and order."""
+    """Return the bytes that a party signs: the event type, a line feed and the value.
+
+    The type is signed so that nobody turns a return into a cancellation. The value names party and
+    order.
+    """
     return event_type + b"\n" + value
 
 
 def sign(key: Ed25519PrivateKey, event_type: bytes, value: bytes) -> tuple[str, bytes]:
-    """The header that a party adds to its record."""
+    """Return the header that a party adds to its record."""
     return SIGNATURE_HEADER, base64.b64encode(key.sign(signed_bytes(event_type, value)))
 
 
 def signed_headers(key: Ed25519PrivateKey | None, headers: Headers, value: bytes) -> Headers:
-    """The headers of a record with the party's signature; as they are without a key, or where the record has one already."""
+    """Return the headers with the party's signature.
+
+    They stay as they are without a key, or if the record is already signed.
+    """
     if key is None:
         return headers
     found = first_headers(headers)
@@ -52,7 +58,7 @@ def signed_headers(key: Ed25519PrivateKey | None, headers: Headers, value: bytes
 
 
 def key_of(pem: bytes) -> Ed25519PrivateKey:
-    """The private key in a PEM text; raises Misconfigured, which does not show it."""
+    """Return the private key of a PEM text. Raises Misconfigured, whose text does not show the key."""
     try:
         found: Any = load_pem_private_key(pem, None)
     except (ValueError, TypeError):
@@ -65,12 +71,16 @@ def key_of(pem: bytes) -> Ed25519PrivateKey:
 
 
 def once(record: Record, messages: Sequence[Message], *, for_good: bool) -> list[Message]:
-    """The messages of a signed record under an id of what was signed: sent again, by whomever, they are repetitions."""
+    """Give the messages of a signed record ids made from the signed bytes.
+
+    Whoever sends the record again then sends repetitions.
+    """
     signed = signed_bytes(first_headers(record.headers).get("ce_type", b""), record.value or b"")
     first = event_id_of(
         record_id_of(record.topic, 0, 0), f"signed|{hashlib.sha256(signed).hexdigest()}", _NIL
     )
-    # By its number in the record, where it has one: an entry that cannot be read moves no other's id.
+    # Use a message's number in the record, if it has one: an unreadable entry then moves no other
+    # id.
     places = [(m.entry - 1 if m.entry else i, m) for i, m in enumerate(messages)]
     return [
         m._replace(event_id=event_id_of(first, str(place), m.order_id), once=for_good)
@@ -79,7 +89,12 @@ def once(record: Record, messages: Sequence[Message], *, for_good: bool) -> list
 
 
 class Parties:
-    """The keys of the bound parties, as the database has them; read again about once a second."""
+    """The keys of the bound parties, read from the database again about once a second.
+
+    A record that speaks for a bound party counts only with its signature. A platform or carrier
+    with a key is bound. Without a key it is trusted, if the broker does not tell its users apart.
+    If the broker does, every party is bound (`all_bound`), and one without a key can say nothing.
+    """
 
     def __init__(self, *, all_bound: bool = False) -> None:
         self._all_bound = all_bound
@@ -87,16 +102,20 @@ class Parties:
         self._read_at = float("-inf")
 
     async def refresh(self, pool: Any) -> None:
-        """Read the keys if they are older than a second."""
+        """Read the keys if the last reading is a second old."""
         if time.monotonic() - self._read_at < REFRESH_S:
             return
         async with pool.acquire() as conn:
             await self.load(conn)
 
     async def load(self, conn: Connection) -> None:
-        """Read the keys now. A party whose last key was removed stays bound: nobody speaks for it until it has a new one."""
+        """Read the keys now.
+
+        A party without any valid key stays bound: nobody speaks for it until it has a new key.
+        """
         rows = await conn.fetch(
-            "SELECT code, public_key, removed_at IS NULL AS valid FROM party_key ORDER BY code, added_at"
+            "SELECT code, public_key, removed_at IS NULL AS valid FROM party_key ORDER BY code, "
+            "added_at"
         )
         found: dict[str, tuple[Ed25519PublicKey, ...]] = {}
         for row in rows:
@@ -106,9 +125,10 @@ class Parties:
         self._read_at = time.monotonic()
 
     def require(self, record: Record, codes: Collection[str]) -> bool:
-        """Raise Unprocessable, `signature`, if the record speaks for a bound party that did not sign it.
+        """Raise Unprocessable, reason `signature`, if a bound party of the record did not sign it.
 
-        Returns whether it speaks for one, so that it counts for what was signed only.
+        Return whether the record speaks for a bound party. Such a record counts only as what was
+        signed.
         """
         if not self._keys and not self._all_bound:
             return False
@@ -121,12 +141,14 @@ class Parties:
             if not keys:
                 raise Unprocessable(
                     "signature",
-                    f"give {code[:32]} a key with `crossborder access party add`: it has none that counts",
+                    f"give {code[:32]} a key with `crossborder access party add`: it has none that "
+                    "counts",
                 )
             if not _is_signed(record, keys):
                 raise Unprocessable(
                     "signature",
-                    f"sign the record with the key of {code[:32]}: the header {SIGNATURE_HEADER} must have its Ed25519 signature "
+                    f"sign the record with the key of {code[:32]}: the header {SIGNATURE_HEADER} "
+                    "must have its Ed25519 signature "
                     "over ce_type, a line feed and the value",
                 )
         return bound

@@ -1,4 +1,4 @@
-"""The Kafka producer: records in batches, idempotent, acknowledged by all replicas."""
+"""The Kafka producer: idempotent, in batches, acknowledged by all replicas."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ T = TypeVar("T")
 
 
 Sent = tuple[str, bytes | None, bytes, list[tuple[str, bytes]]]
-"""A record on its way: topic, key, value, headers."""
+"""A record to publish: topic, key, value, headers."""
 
 
 class TopicClosed(Exception):
-    """The topic is not there, or this user may not write it."""
+    """The topic does not exist, or this user may not write it."""
 
     def __init__(self, topic: str, error: Exception) -> None:
         super().__init__(f"{topic}: {type(error).__name__}")
@@ -41,25 +41,34 @@ class TopicClosed(Exception):
 
 
 def make_producer(bootstrap: str, client_id: str, security: Security = OPEN) -> AIOKafkaProducer:
-    """An idempotent producer with `acks=all`; its settings are asserted by a test."""
+    """Return an idempotent producer with `acks=all`. A test asserts its settings."""
     return AIOKafkaProducer(
-        bootstrap_servers=bootstrap, client_id=client_id, enable_idempotence=True, acks="all", linger_ms=0,
-        max_batch_size=256 * 1024, max_request_size=DEAD_LETTER_BYTES_MAX, request_timeout_ms=15_000,
+        bootstrap_servers=bootstrap,
+        client_id=client_id,
+        enable_idempotence=True,
+        acks="all",
+        linger_ms=0,
+        max_batch_size=256 * 1024,
+        max_request_size=DEAD_LETTER_BYTES_MAX,
+        request_timeout_ms=15_000,
         **security.options(),
-    )  # fmt: skip
+    )
 
 
 @lru_cache(maxsize=4096)
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition every Kafka client's default partitioner gives a key (murmur2), remembered: an order has many records."""
+    """Return the partition that the default partitioner of Kafka clients (murmur2) gives a key.
+
+    Cached, since an order has many records.
+    """
     return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
 async def publish(producer: AIOKafkaProducer, records: Iterable[Sent]) -> None:
     """Publish the records and await every acknowledgement.
 
-    Each partition's records go as batches filled here, in order: the producer's own `send` makes a future and asks
-    four questions for every single record.
+    Raises TopicClosed or KafkaError. Each partition's records go in order, in batches filled here.
+    The producer's own `send` would make a future and run four checks for every record.
     """
     filling: dict[tuple[str, int], Any] = {}
     partitions: dict[str, int] = {}
@@ -74,7 +83,8 @@ async def publish(producer: AIOKafkaProducer, records: Iterable[Sent]) -> None:
             )
             continue
         if topic not in partitions:
-            # Partitions that were added later get none of ours: an order's facts would not follow each other any more.
+            # Partitions added later stay unused: otherwise the events of one order would lose their
+            # sequence.
             partitions[topic] = min(
                 PARTITIONS, len(await _of(topic, producer.partitions_for(topic)))
             )
@@ -96,7 +106,7 @@ async def publish(producer: AIOKafkaProducer, records: Iterable[Sent]) -> None:
 
 
 async def _of(topic: str, work: Awaitable[T]) -> T:
-    """The result; raises TopicClosed where the topic itself takes nothing."""
+    """Return the result. Raises TopicClosed if the topic itself takes nothing."""
     try:
         return await work
     except (
@@ -108,6 +118,7 @@ async def _of(topic: str, work: Awaitable[T]) -> T:
 
 
 async def stop_producer(producer: AIOKafkaProducer) -> None:
+    """Stop the producer within 5 seconds. A failure is only logged."""
     try:
         async with asyncio.timeout(5):
             await producer.stop()

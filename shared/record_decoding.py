@@ -1,16 +1,4 @@
-"""What the broker sends, read whatever a producer did to it, and named by its place where it cannot be read at all.
-
-A broker takes any bytes for the name of a header. aiokafka decodes it strictly, in the middle of a batch: one record of a shop would
-keep every reader from the whole batch, however often it starts anew. Here such a batch, and no other, is read by aiokafka's own
-Python reader instead of its compiled one, with U+FFFD where the name is no UTF-8.
-
-A batch that unpacks to more than it may (`shared.decompression`) is not unpacked: in the place of its records stands one, at the last
-one's offset, whose value says so (`envelope.Unread`). And one poll gives out POLL_BYTES of records that came compressed and one record
-more at most, since a thousand of them may be of any size together; what was not compressed is no larger than what was fetched, and
-counts only where its batch is larger than most topics take.
-
-Nothing in aiokafka's interface lets one do this, so its fetcher is given these classes; a test reads through the fetcher's own names.
-"""
+"""Makes aiokafka read whatever a producer wrote, so that no record keeps a reader from its batch."""
 
 from __future__ import annotations
 
@@ -33,16 +21,26 @@ POLL_BYTES: Final = 16 * 1024 * 1024
 
 
 def read_whatever_comes() -> None:
-    """From now on every consumer of this process reads so; saying it twice changes nothing."""
+    """Make every consumer of this process read with the classes below. May be called again.
+
+    aiokafka has no interface for this, so its fetcher gets these classes. A test reads through the
+    fetcher's own names.
+    """
     decompression.bound()
     fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = Records
 
 
 class Records(fetcher.PartitionRecords):  # type: ignore[misc]
-    """The records of one partition; what cannot be read raises CorruptRecordException with its place, and without its bytes.
+    """The records of one partition.
 
-    Where there is no room for more the fetcher takes this for the end, and asks the broker again for what follows.
+    An unreadable one raises CorruptRecordException with its place only.
+
+    One poll gives out at most POLL_BYTES of records that came compressed, and one record more: a
+    thousand of them may have any size together. Uncompressed records are no larger than the fetched
+    bytes. They count only if their batch is larger than most topics allow.
+
+    Without room the fetcher takes this for the end, and asks the broker again for the rest.
     """
 
     room: ClassVar[int] = POLL_BYTES
@@ -54,16 +52,17 @@ class Records(fetcher.PartitionRecords):  # type: ignore[misc]
 
     @classmethod
     def unpacked(cls, record: Any) -> None:
-        """A record that came compressed is given out."""
+        """Count a record that came compressed and is given out now."""
         if cls.room == POLL_BYTES:
-            # A poll gives out what is there without waiting for anything, so it is over when the loop comes to this.
+            # A poll gives out the present records without a pause, so it is over when the loop runs
+            # this.
             asyncio.get_running_loop().call_soon(cls.begin)
         headers = sum(len(name) + len(value or b"") for name, value in record.headers)
         cls.room -= len(record.key or b"") + len(record.value or b"") + headers + 1
 
     @classmethod
     def begin(cls) -> None:
-        """There is room again."""
+        """Make room for POLL_BYTES again."""
         cls.room = POLL_BYTES
 
     def _unpack_records(self) -> Iterator[Any]:
@@ -72,17 +71,18 @@ class Records(fetcher.PartitionRecords):  # type: ignore[misc]
         except Exception as error:
             what = str(error) if isinstance(error, KafkaError) else type(error).__name__
             raise CorruptRecordException(
-                f"what lies in {self._tp.topic}/{self._tp.partition} at offset {self.next_fetch_offset} cannot be read ({what})"
+                f"what lies in {self._tp.topic}/{self._tp.partition} at offset "
+                f"{self.next_fetch_offset} cannot be read ({what})"
             ) from error
 
 
 class Batches(_MemoryRecordsPy):  # type: ignore[misc]
-    """The batches of one partition, each with the bytes it is made of."""
+    """The batches of one partition, each with its original bytes."""
 
     def next_batch(self, *options: int) -> Any:
         raw = self._next_slice
         batch = super().next_batch(*options)
-        # Before version 2 a record had no headers; what a transaction's end is written in is read by other means.
+        # Records before version 2 have no headers. A control batch is read by other means.
         return (
             batch
             if batch is None or raw[self.MAGIC_OFFSET] < 2 or batch.is_control_batch
@@ -91,6 +91,16 @@ class Batches(_MemoryRecordsPy):  # type: ignore[misc]
 
 
 class _Batch:
+    """One batch that can always be read.
+
+    A broker takes any bytes for the name of a header, but aiokafka decodes it strictly. One such
+    record would keep every reader from the whole batch, after every restart too. Only such a batch
+    is read by aiokafka's Python reader, with U+FFFD where a name is not UTF-8.
+
+    A batch that unpacks to more bytes than allowed (`shared.decompression`) stays packed. One
+    record replaces its records, at the last offset. Its value says so (`envelope.Unread`).
+    """
+
     def __init__(self, batch: Any, raw: memoryview) -> None:
         self._batch = batch
         self._raw = raw
@@ -117,7 +127,7 @@ class _Batch:
                 read += 1
                 yield record
         except (UnicodeDecodeError, CorruptRecordException) as error:
-            # The Python reader says the former in the words of the latter.
+            # The Python reader reports the first error as the cause of the second.
             if not isinstance(error, UnicodeDecodeError) and not isinstance(
                 error.__cause__, UnicodeDecodeError
             ):
@@ -129,8 +139,10 @@ class _Batch:
     def _unread(self) -> _DefaultRecordPy:
         batch, last = self._batch, self._batch.next_offset - 1
         why = (
-            f"send fewer records in one batch: the one of offsets {batch.base_offset} to {last} has more than "
-            f"{decompression.UNPACKED_MAX} bytes when it is unpacked, and {len(self._raw)} as it lies in the log"
+            f"send fewer records in one batch: the one of offsets {batch.base_offset} to {last} "
+            "has more than "
+            f"{decompression.UNPACKED_MAX} bytes when it is unpacked, and {len(self._raw)} as it "
+            "lies in the log"
         )
         return _DefaultRecordPy(
             last, batch.max_timestamp, batch.timestamp_type, None, Unread(self._raw, why), []
@@ -143,12 +155,12 @@ class _Lenient(_DefaultRecordBatchPy):  # type: ignore[misc]
         self._buffer: bytearray = _Bytes(self._buffer)
 
     def _read_msg(self) -> Any:
-        # The compiled one wants a bytearray and nothing derived from it.
+        # The compiled function takes a bytearray and no subclass of it.
         return super()._read_msg(decode_varint_py)
 
 
 class _Bytes(bytearray):
-    """What a batch's reader cuts the names of headers out of, and decodes nothing else of."""
+    """Buffer of a batch's reader, which decodes nothing but the names of headers."""
 
     def __getitem__(self, at: Any) -> Any:
         found = super().__getitem__(at)

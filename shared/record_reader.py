@@ -1,4 +1,4 @@
-"""Reading the records of a service: decoded, checked against the party's signature, sealed while they wait."""
+"""Reads the records of a service: decodes them, checks signatures, and seals those that wait."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 PARKED: Final = b"parked"
 Decoded = Sequence[Message] | Unprocessable
-"""A record's messages, none if it is not for us, or why it cannot be read."""
+"""A record's messages (none if the record is not for us), or why it cannot be read."""
 DecodedRecord = tuple[Record, Decoded]
 
 
@@ -44,7 +44,7 @@ class RecordReader:
         failpoints: Failpoints | None = None,
         parties: Parties | None = None,
     ) -> None:
-        """`topic`: the service's own; `deps`: what its handlers get as third argument."""
+        """`topic`: the service's own topic; `deps`: third argument of its handlers."""
         self.service = service
         self.topic = topic
         self.subscriptions = subscriptions
@@ -61,7 +61,7 @@ class RecordReader:
     def decode(self, record: Record, *, trusted: bool = False) -> Decoded:
         """Return a record's messages, or why it cannot be read.
 
-        `trusted`: an operator sends it, so no party's signature is required.
+        `trusted`: an operator sends the record, so no party has to sign it.
         """
         if type(record.value) is Unread:
             return Unprocessable("too_large", record.value.why)
@@ -87,7 +87,7 @@ class RecordReader:
     def _as_signed(
         self, record: Record, source: Source, messages: Sequence[Message]
     ) -> Sequence[Message]:
-        """Return what the record says, as far as bound parties signed it.
+        """Return the messages, as far as bound parties signed them.
 
         Raises Unprocessable, reason `signature`, for a bound party without a valid signature.
         """
@@ -97,14 +97,14 @@ class RecordReader:
         if not self.parties.require(record, parties):
             return messages
         if uuid_or_none(record.key) is not None:
-            # The key is not signed, and might name another party's order.
+            # The key is not signed and might name another party's order.
             messages = source.decode(replace(record, key=None))
         if not any(isinstance(m.event, source.once) for m in messages):
             return messages
         return replace_messages(messages, once(record, messages, for_good=source.for_good))
 
     def to_unprocessable(self, record: Record, error: Exception) -> Unprocessable:
-        """Return why a record is given up. An error nobody foresaw is logged with its trace."""
+        """Return why a record is given up. Log an unforeseen error with its trace."""
         if not isinstance(error, Unprocessable | IllegalTransition):
             log.error(
                 "a record failed for a reason nobody foresaw",
@@ -115,9 +115,9 @@ class RecordReader:
         return as_unprocessable(error)
 
     def orders_held_by(self, record: Record) -> set[UUID]:
-        """Return the order that is held if this record cannot be handled: at most one.
+        """Return the order to hold if this record cannot be handled: one or none.
 
-        None for a record from outside: its key says nothing certain about an order.
+        A record from outside holds none, since its key is no proof of an order.
         """
         order_id = uuid_or_none(record.key)
         return set() if order_id is None or self.sources[record.topic].intake else {order_id}
@@ -131,9 +131,10 @@ class RecordReader:
 
 
 def may_be_of_record(error: Exception) -> bool:
-    """Tell whether a failure may be the fault of the record itself.
+    """Tell whether the record itself may be at fault.
 
-    That is a refusal, a value that the database refuses, or an error of decoding or handling.
+    It may be after a refusal, a value that the database refuses, or an error of decoding or
+    handling.
     """
     if isinstance(error, inbox.Fenced | Unavailable | TooManyGivenUp | MemoryError):
         return False

@@ -1,4 +1,4 @@
-"""The relay: it publishes the outbox in order, at least once, and deletes what the broker acknowledged."""
+"""The relay publishes the outbox in order, at least once, and deletes acknowledged records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ READ_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of the values read at once."""
 POLL_S: Final = 0.03
 POLL_MAX_S: Final = 0.12
-"""Polling starts at POLL_S and doubles up to POLL_MAX_S while idle.
+"""Longest pause between polls: the pause starts at POLL_S and doubles while idle.
 
 Commits of this process wake the relay directly.
 """
@@ -41,23 +41,30 @@ LEADER_RETRY_S: Final = 1.0
 ASIDE_EVERY_S: Final = 5.0
 TOPIC_CLOSED_S: Final = 30.0
 TOPIC_CLOSED_MAX_S: Final = 300.0
-"""First and longest pause of a topic that is missing or may not be written. Others go on."""
+"""First and longest pause of a topic that is missing or may not be written. Other topics go on."""
 ASIDE: Final = "outbox"
 RELAY_LOCK: Final = 0x6F7574
 
 
 class Narrowed(Exception):
-    """One of the records cannot be published: fewer are read next."""
+    """A record cannot be published, so fewer are read next."""
 
 
 class Relay:
-    """Publishes one service's outbox: of several replicas, the one with the advisory lock."""
+    """Publishes one service's outbox. Of several replicas, the one with the advisory lock does."""
 
     def __init__(
-        self, service: str, pool: Any, bootstrap: str, *, prefix: str = "", sealing: Sealing | None = None,
-        failpoints: Failpoints | None = None, make: Callable[[str, str, Security], AIOKafkaProducer] = make_producer,
+        self,
+        service: str,
+        pool: Any,
+        bootstrap: str,
+        *,
+        prefix: str = "",
+        sealing: Sealing | None = None,
+        failpoints: Failpoints | None = None,
+        make: Callable[[str, str, Security], AIOKafkaProducer] = make_producer,
         security: Security = OPEN,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._service = service
         self._pool = pool
         self._bootstrap = bootstrap
@@ -70,19 +77,19 @@ class Relay:
         self._idle_s = POLL_S
         self._most = READ_MAX
         self._aside: dict[int, bytes | None] = {}
-        """Records set aside by id, with their key if the records behind them must wait."""
+        """Ids of records set aside, each with its key if records behind it must wait."""
         self._looked = float("-inf")
         self._closed: dict[str, tuple[float, float]] = {}
-        """Topics that take nothing: the end of their pause, and its length."""
+        """Topics that take no records: the end of the pause, and its length in seconds."""
         self.leading = False
         self.last_progress = time.monotonic()
 
     def wake(self) -> None:
-        """Read at once: this process committed records."""
+        """Read at once: this process has committed records."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Publish while this process holds the lock, until cancelled."""
+        """Publish while this process holds the lock. Ends only by cancellation."""
         failures = LoopFailures(self._service, "relay")
         while True:
             try:
@@ -108,8 +115,8 @@ class Relay:
             self.last_progress = time.monotonic()
         finally:
             self._set_leading(False)
-            # The lock lives as long as the session: a connection given back to the pool alive would keep it. One that
-            # broke is back in the pool already and cannot be ended again.
+            # The lock lives as long as its session, so the connection must not return to the pool
+            # alive. A broken connection is in the pool already and cannot be ended again.
             with contextlib.suppress(asyncpg.InterfaceError):
                 conn.terminate()
             await self._pool.release(conn)
@@ -128,7 +135,7 @@ class Relay:
                 while True:
                     await self._publish(conn, producer)
             except (KafkaError, TimeoutError, TopicClosed, Narrowed) as error:
-                # A producer that has failed once may have a hole in its sequence: a new one, and read again.
+                # A failed producer may have a hole in its sequence. Make a new one and read again.
                 metrics.PRODUCER_FAILURES.labels(self._service).inc()
                 log.warning(
                     "relay starts a new producer", service=self._service, error=type(error).__name__
@@ -154,22 +161,27 @@ class Relay:
     async def _read(self, conn: Connection, most: int) -> Sequence[Any]:
         """Read the next records, limited in number and bytes.
 
-        Leave out records set aside, those behind them, and closed topics.
+        Leave out records set aside, the records behind them, and closed topics.
         """
         closed = [topic for topic, (until, _) in self._closed.items() if until > time.monotonic()]
         rows: Sequence[Any] = await conn.fetch(
             f"SELECT id, topic, key, headers, value, sealed FROM outbox WHERE {_READY} ORDER BY id LIMIT ("  # noqa: S608
-            "SELECT CASE WHEN coalesce(sum(n), 0) <= $5 THEN $1::int ELSE greatest(1, $5 / max(n)) END FROM ("
-            f"SELECT octet_length(value) AS n FROM outbox WHERE {_READY} ORDER BY id LIMIT $1) AS next)",
-            most, list(self._aside), [key for key in self._aside.values() if key is not None], closed,
+            "SELECT CASE WHEN coalesce(sum(n), 0) <= $5 THEN $1::int ELSE greatest(1, $5 / max(n)) "
+            "END FROM ("
+            f"SELECT octet_length(value) AS n FROM outbox WHERE {_READY} ORDER BY id LIMIT $1) AS "
+            "next)",
+            most,
+            list(self._aside),
+            [key for key in self._aside.values() if key is not None],
+            closed,
             READ_BYTES_MAX,
-        )  # fmt: skip
+        )
         return rows
 
     async def _send_or_narrow(
         self, conn: Connection, producer: AIOKafkaProducer, rows: Sequence[Any]
     ) -> None:
-        """Send the rows. If one is at fault, read half as many next, until it stands alone."""
+        """Send the rows. If a row is at fault, read half as many next, until it is alone."""
         try:
             await self._send(conn, producer, rows)
         except TopicClosed as closed:
@@ -178,8 +190,14 @@ class Relay:
                 TOPIC_CLOSED_MAX_S, 2 * self._closed.get(topic, (0.0, TOPIC_CLOSED_S / 2))[1]
             )
             self._closed[topic] = time.monotonic() + pause_s, pause_s
-            log.error("a topic takes no records, they wait and others go on: create it, or give this user the right to write it",
-                      service=self._service, topic=topic, error=str(closed), again_in_s=pause_s)  # fmt: skip
+            log.error(
+                "a topic takes no records, they wait and others go on: create it, or give this "
+                "user the right to write it",
+                service=self._service,
+                topic=topic,
+                error=str(closed),
+                again_in_s=pause_s,
+            )
             raise
         except Exception as error:
             if not _is_of_a_record(error):
@@ -191,7 +209,7 @@ class Relay:
             raise Narrowed(type(error).__name__) from error
 
     async def _set_aside(self, conn: Connection, failed: Sequence[tuple[Any, Exception]]) -> None:
-        """Leave these rows in the outbox, and the rows behind them of the same order."""
+        """Leave these rows in the outbox, and the rows of the same order behind them."""
         items = [
             aside.Failed(str(row["id"]), uuid_or_none(row["key"]), *_why(row, error))
             for row, error in failed
@@ -200,10 +218,11 @@ class Relay:
         self._aside |= {row["id"]: _ordered_key(row["topic"], row["key"]) for row, _ in failed}
 
     async def _look_aside(self, conn: Connection, producer: AIOKafkaProducer) -> None:
-        """Read what is set aside, and send each record that is due alone."""
+        """Read which records are set aside, and send each due record alone."""
         self._looked = time.monotonic()
         rows = await conn.fetch(
-            "SELECT a.subject, a.retry_at <= now() AS due, o.id, o.topic, o.key FROM aside a LEFT JOIN outbox o "
+            "SELECT a.subject, a.retry_at <= now() AS due, o.id, o.topic, o.key FROM aside a LEFT "
+            "JOIN outbox o "
             "ON o.id = a.subject::bigint WHERE a.source = $1 ORDER BY o.id",
             ASIDE,
         )
@@ -230,7 +249,7 @@ class Relay:
     async def _send(
         self, conn: Connection, producer: AIOKafkaProducer, rows: Sequence[Any]
     ) -> None:
-        """Publish the rows and delete them after the broker has acknowledged all."""
+        """Publish the rows, and delete them once the broker has acknowledged all."""
         self._fail.hit("relay_after_read")
         ready, records = await self._opened(conn, rows)
         if not ready:
@@ -245,7 +264,7 @@ class Relay:
         self._fail.hit("relay_after_delete")
 
     async def _opened(self, conn: Connection, rows: Sequence[Any]) -> tuple[list[int], list[Sent]]:
-        """Return the records and their ids. An unreadable row is set aside, and its followers wait."""
+        """Return ids and records. Set an unreadable row aside: the rows behind it wait."""
         ids: list[int] = []
         records: list[Sent] = []
         failed: list[tuple[Any, Exception]] = []
@@ -270,22 +289,22 @@ class Relay:
             value = _sealing(self._sealing).decrypt(value, BOUND)
         headers = unpack_headers(row["headers"])
         if len(value) > MESSAGE_BYTES_MAX // 2:
-            # The broker would refuse this one and take what stands behind it.
+            # The broker would refuse this record and accept those behind it.
             refuse_unfit([Outgoing(row["topic"], row["key"], value, tuple(headers))])
         return named(row["topic"], self._prefix), row["key"], value, headers
 
 
 _READY: Final = "id <> ALL($2::bigint[]) AND (key <> ALL($3::bytea[]) OR topic LIKE '%.dead-letters') AND topic <> ALL($4::text[])"
-"""Condition of rows that may be published now."""
+"""Condition of the rows that may be published now."""
 
 
 def _ordered_key(topic: str, key: bytes) -> bytes | None:
-    """Return the key of records that must stay in order; None if their order does not matter."""
+    """Return the key of a record that must stay in order; None if its order does not matter."""
     return None if topic.endswith(dead_letters_of("")) or uuid_or_none(key) is None else key
 
 
 def _is_of_a_record(error: Exception) -> bool:
-    """Tell whether a record is at fault, and not the network, the broker or the database."""
+    """Tell whether a record is at fault, and not network, broker or database."""
     if isinstance(error, KafkaError):
         return isinstance(error, MessageSizeTooLargeError)
     return not aside.is_blameless(error)
@@ -294,7 +313,8 @@ def _is_of_a_record(error: Exception) -> bool:
 def _why(row: Any, error: Exception) -> tuple[str, str]:
     if isinstance(error, MessageSizeTooLargeError):
         return "too_large", (
-            f"the broker does not take its {len(row['value'])} bytes: raise max.message.bytes of {row['topic']} to "
+            f"the broker does not take its {len(row['value'])} bytes: raise max.message.bytes of "
+            f"{row['topic']} to "
             f"{bytes_max_of(row['topic'])}"
         )
     return aside.reason_of(error)

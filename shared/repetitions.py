@@ -1,4 +1,4 @@
-"""Messages that were handled before: told apart by their ids, which the inbox keeps."""
+"""Recognises messages that were handled before, by the ids in the inbox."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from shared.subscriptions import Source
 async def mark_unseen(
     conn: Connection, messages: Sequence[Message], sources: Mapping[str, Source]
 ) -> set[UUID]:
-    """Note the ids of the messages. Return those that were not noted before.
+    """Note the ids of the messages. Return the ids that were not noted before.
 
-    Outsiders repeat a record at any time, and that is no error of the database. A record of ours is
-    repeated only after a crash, so its ids are written with COPY, which costs less. Raises
-    Unprocessable for an id that came before with other content.
+    Outsiders repeat a record at any time, so a repeated id must not be an error of the database.
+    Our own records are repeated only after a crash, so their ids are written with COPY, which costs
+    less. Raises Unprocessable for an id that came before with other content.
     """
     ours: list[inbox.Content] = []
     from_outside: list[inbox.Content] = []
     for_good: list[inbox.Content] = []
-    # A receipt may be about 100 lists, each a message with the whole value: digest it once.
+    # A receipt may be about 100 lists, and each message has the whole value: digest it once.
     digests: dict[tuple[str, int], int] = {}
     for m in messages:
         content = m.type, id(m.value)

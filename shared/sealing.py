@@ -1,4 +1,4 @@
-"""Personal particulars under the person's own key: deleting the key makes log, tables and backups unreadable for them."""
+"""Seals personal data under the person's key: without it log, tables and backups are unreadable."""
 
 from __future__ import annotations
 
@@ -23,25 +23,28 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 CACHE_PERSONS_MAX: Final = 2_000
 CACHE_S: Final = 45.0
-"""A key is used for so long without looking whether it is still in the vault: with the transaction that uses it last, which
-may take 15 s, a person whose key was deleted is unreadable everywhere within a minute."""
+"""Seconds for which a key is used without another look into the vault.
+
+A transaction that uses the key last may take 15 s more. So a person whose key was deleted is
+unreadable everywhere within a minute.
+"""
 MASTER_KEYS: Final = ("wrapping", "reference", "digest", "resting")
 
 
 class PersonErased(Exception):
-    """This person's key was deleted, so the particulars cannot be read by anyone any more."""
+    """The person's key was deleted, so nobody can read the person's data any more."""
 
 
 class Unsealable(ValueError):
-    """Sealed bytes that this key does not open: sealed under another one, altered, or of another order or field."""
+    """This key does not open the bytes: another key, altered bytes, or another order or field."""
 
 
 class Sealing:
-    """Seals, opens and compares personal particulars.
+    """Seals, opens and compares personal data.
 
-    Four master keys of 32 bytes, each in a file of its own: `wrapping` encrypts the persons' keys, `reference` makes
-    person references, `digest` makes digests for comparison, `resting` seals records that wait in a table. `clock`: seconds
-    that never go back.
+    Each of the four master keys has 32 bytes and a file of its own. `wrapping` encrypts the keys of
+    persons. `reference` makes person references. `digest` makes digests to compare. `resting` seals
+    records that wait in a table. `clock` returns seconds that never go back.
     """
 
     def __init__(
@@ -50,7 +53,8 @@ class Sealing:
         missing = [name for name in MASTER_KEYS if len(master.get(name, b"")) != KEY_BYTES]
         if missing:
             raise Misconfigured(
-                f"make the keys with `crossborder keys`: {', '.join(missing)} must be {KEY_BYTES} bytes long"
+                f"make the keys with `crossborder keys`: {', '.join(missing)} must be {KEY_BYTES} "
+                "bytes long"
             )
         self._wrapping = AESGCM(master["wrapping"])
         self._resting = AESGCM(master["resting"])
@@ -61,7 +65,7 @@ class Sealing:
 
     @classmethod
     def from_dir(cls, keys: Path) -> Self:
-        """The master keys in the folder `keys`; raises Misconfigured if one is missing."""
+        """Read the master keys in the folder `keys`. Raises Misconfigured if one is missing."""
         try:
             return cls({name: (keys / f"{name}.key").read_bytes() for name in MASTER_KEYS})
         except OSError as error:
@@ -70,26 +74,35 @@ class Sealing:
             ) from None
 
     def person_ref(self, id_type: str, id_number: str) -> UUID:
-        """A person's reference: a keyed hash of the identity document, the same for the same document for ever."""
+        """Return a keyed hash of the identity document.
+
+        The same document always has the same reference.
+        """
         text = f"{id_type}|{id_number.strip().upper()}".encode()
         return uuid_of_bytes(hashlib.blake2b(text, key=self._reference, digest_size=16).digest())
 
     def digest(self, text: str) -> str:
-        """A keyed hash (BLAKE2b, RFC 7693) of the normalised text, 32 hex characters, to compare without opening."""
+        """Return a keyed hash of the normalised text, to compare without opening.
+
+        The hash is BLAKE2b (RFC 7693), 32 hex characters.
+        """
         return self.digest_exact(normal(text))
 
     def digest_before(self, text: str) -> str:
-        """`digest` as release 0.1.0 made it."""
+        """Return the `digest` that release 0.1.0 made."""
         return self.digest_exact(normal_before(text))
 
     def digests_of_address(
         self, region: str | None, city: str | None, address: str
     ) -> tuple[str, ...]:
-        """A digest of each way to write the address, 16 hex characters: two addresses are the same if they share one."""
+        """Return a digest of each way to write the address, 16 hex characters.
+
+        Two addresses are the same if they share a digest.
+        """
         return tuple(self.digest_exact(form)[:16] for form in address_forms(region, city, address))
 
     def digest_exact(self, text: str) -> str:
-        """A keyed hash of the text to the letter, 32 hex characters: where another case or space is another value."""
+        """Return a keyed hash of the exact text, 32 hex characters: case and blanks count."""
         found = self._hasher.copy()
         found.update(text.encode())
         return found.hexdigest()
@@ -97,12 +110,13 @@ class Sealing:
     async def keys_of(
         self, conn: Any, persons: Collection[UUID], *, make: bool = False
     ) -> dict[UUID, AESGCM]:
-        """The keys of `persons`, read (and with `make` created) in bulk.
+        """Return the keys of `persons`, read in bulk, and with `make` created in bulk.
 
-        A person erased more than CACHE_S seconds ago is not in the answer; one erased since may still be.
+        A person erased more than CACHE_S seconds ago is missing. A person erased since then may
+        still be present.
         """
         now = self._clock()
-        # To seal under a remembered key that was deleted since would make what nobody can ever open.
+        # A cached key may have been deleted. Whatever it seals, nobody could ever open.
         remembered = {} if make else self._cache
         keys = {
             p: kept[1]
@@ -113,15 +127,18 @@ class Sealing:
         if not wanted:
             return keys
         if make:
-            # Sorted, so that two replicas that meet the same persons wait for one another and never deadlock.
+            # Sorted: two replicas that meet the same persons wait for each other and never
+            # deadlock.
             await conn.execute(
-                "INSERT INTO vault.person_key (person_ref, wrapped_key) SELECT * FROM unnest($1::uuid[], $2::bytea[]) "
+                "INSERT INTO vault.person_key (person_ref, wrapped_key) SELECT * FROM "
+                "unnest($1::uuid[], $2::bytea[]) "
                 "ON CONFLICT (person_ref) DO NOTHING",
                 wanted,
                 [self._wrap(person, secrets.token_bytes(KEY_BYTES)) for person in wanted],
             )
         rows = await conn.fetch(
-            "SELECT person_ref, wrapped_key FROM vault.person_key WHERE person_ref = ANY($1::uuid[])",
+            "SELECT person_ref, wrapped_key FROM vault.person_key WHERE person_ref = "
+            "ANY($1::uuid[])",
             wanted,
         )
         read = {
@@ -135,16 +152,18 @@ class Sealing:
     async def keys_for(
         self, conn: Any, sealed: Collection[tuple[UUID, bytes, bytes]]
     ) -> dict[UUID, AESGCM]:
-        """The keys to open these: each a person, sealed bytes, and what they are bound to.
+        """Return the keys to open `sealed`: each a person, sealed bytes, and their binding.
 
-        A cached key that does not open its bytes is read anew: the person was erased and came again under another key.
+        A cached key that does not open its bytes is read again: the person was erased and has
+        returned under another key.
         """
         cached = {person for person, _, _ in sealed} & self._cache.keys()
         keys = await self.keys_of(conn, {person for person, _, _ in sealed})
         stale = {
-            person for person, value, bound_to in sealed
+            person
+            for person, value, bound_to in sealed
             if person in cached and person in keys and not _opens(keys[person], value, bound_to)
-        }  # fmt: skip
+        }
         if not stale:
             return keys
         for person in stale:
@@ -154,8 +173,9 @@ class Sealing:
         )
 
     def _remember(self, read: Mapping[UUID, AESGCM], wanted: Collection[UUID], now: float) -> None:
-        # Only keys read back from committed rows: one made in a transaction that then fails must not live on here.
-        # As old as the moment before they were read, and at the young end: what is too old stands at the other.
+        # Cache only keys read from committed rows: a key made in a transaction that fails must not
+        # survive. A key is as old as the moment before it was read. The youngest keys stand last,
+        # the oldest first.
         for person in wanted:
             self._cache.pop(person, None)
         self._cache.update((person, (now, key)) for person, key in read.items())
@@ -166,7 +186,7 @@ class Sealing:
             self._cache.popitem(last=False)
 
     def forget(self, person: UUID) -> None:
-        """Drop a cached key before it is too old by itself: its row was deleted, or did not open what it should."""
+        """Drop a cached key: its row was deleted, or it did not open its bytes."""
         self._cache.pop(person, None)
 
     def _wrap(self, person: UUID, key: bytes) -> bytes:
@@ -176,25 +196,30 @@ class Sealing:
         return unseal(self._wrapping, wrapped, person.bytes)
 
     def encrypt(self, value: bytes, bound_to: bytes) -> bytes:
-        """Seal a whole record that has to wait in a table."""
+        """Seal a whole record that waits in a table."""
         return seal(self._resting, value, bound_to)
 
     def decrypt(self, value: bytes, bound_to: bytes) -> bytes:
+        """Open a record sealed by `encrypt`. Raises Unsealable."""
         return unseal(self._resting, value, bound_to)
 
 
 def bound(order_id: UUID, field: str) -> bytes:
-    """What a sealed field is bound to: it opens nowhere but in this field of this order."""
+    """Return the binding of a sealed field: it opens only in this field of this order."""
     return order_id.bytes + field.encode()
 
 
 def seal(key: AESGCM, value: bytes, bound_to: bytes) -> bytes:
+    """Return a nonce of 12 bytes and the AES-GCM ciphertext."""
     nonce = os.urandom(NONCE_BYTES)
     return nonce + key.encrypt(nonce, value, bound_to)
 
 
 def unseal(key: AESGCM, value: bytes, bound_to: bytes) -> bytes:
-    """The sealed bytes in clear; raises Unsealable if they were altered or belong to another key, order or field."""
+    """Return the clear bytes.
+
+    Raises Unsealable if the bytes were altered or belong to another key, order or field.
+    """
     try:
         return key.decrypt(value[:NONCE_BYTES], value[NONCE_BYTES:], bound_to)
     except (InvalidTag, ValueError):
@@ -210,7 +235,7 @@ def _opens(key: AESGCM, value: bytes, bound_to: bytes) -> bool:
 
 
 def ensure_master_keys(keys: Path) -> list[str]:
-    """Make the master keys that are missing in the folder (files of mode 0600); returns the names of those made."""
+    """Make the missing master keys in the folder, as files of mode 0600. Return their names."""
     keys.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = []
     for name in MASTER_KEYS:

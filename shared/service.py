@@ -1,4 +1,4 @@
-"""What every service process is: a pool, a consumer, a relay, effects and timers, and a watchdog that ends it when stuck."""
+"""What a service process runs: consumer, relay, effects, timers, and a watchdog against stalls."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ TIMER_LOCK: Final = 0x74696D
 
 @dataclass(frozen=True)
 class Timer:
-    """Something done in a transaction every `every_s` seconds, by one replica at a time."""
+    """An action that one replica at a time runs in a transaction every `every_s` seconds."""
 
     name: str
     every_s: float
@@ -75,7 +75,7 @@ class Timer:
 
 @dataclass
 class Wiring:
-    """What a service's app decides: which topic it speaks on, what it hears, whom it calls, what its timers do."""
+    """What a service's app decides: its topic, subscriptions, outbound commands and timers."""
 
     name: str
     topic: str
@@ -93,7 +93,7 @@ class Wiring:
 
 
 class Service:
-    """One running service; `run` returns when it is told to stop and raises when it must be started anew."""
+    """One running service. `run` returns when told to stop, and raises when a restart is needed."""
 
     def __init__(
         self,
@@ -104,7 +104,10 @@ class Service:
         *,
         looking: Any = None,
     ) -> None:
-        """`pool` is for records and effects; `looking`, for timers, gauges and requests, is the same one by default."""
+        """`pool` serves records and effects.
+
+        `looking` serves timers, gauges and requests; by default it is `pool`.
+        """
         self.wiring = wiring
         self.settings = settings
         self.pool = looking or pool
@@ -112,9 +115,16 @@ class Service:
         common: dict[str, Any] = {"sealing": wiring.sealing, "failpoints": self._fail}
         security = settings.kafka_security
         self.handler = Handler(
-            wiring.name, wiring.topic, wiring.subscriptions, pool, wiring.deps, after=self._after, orders_at_once=settings.batch_records,
-            parties=Parties(all_bound=settings.all_parties_bound), **common
-        )  # fmt: skip
+            wiring.name,
+            wiring.topic,
+            wiring.subscriptions,
+            pool,
+            wiring.deps,
+            after=self._after,
+            orders_at_once=settings.batch_records,
+            parties=Parties(all_bound=settings.all_parties_bound),
+            **common,
+        )
         self.relay = relay.Relay(
             wiring.name,
             pool,
@@ -124,9 +134,18 @@ class Service:
             **common,
         )
         self.consumer = Consumer(
-            wiring.name, wiring.subscriptions, self.handler, pool, settings.kafka, prefix=settings.topic_prefix, replica=settings.member,
-            batch_records=settings.batch_records, pressed=self._pressed, failpoints=self._fail, security=security,
-        )  # fmt: skip
+            wiring.name,
+            wiring.subscriptions,
+            self.handler,
+            pool,
+            settings.kafka,
+            prefix=settings.topic_prefix,
+            replica=settings.member,
+            batch_records=settings.batch_records,
+            pressed=self._pressed,
+            failpoints=self._fail,
+            security=security,
+        )
         self.effects = self._effect_runner(pool, common)
         metrics.begin(
             wiring.name,
@@ -136,9 +155,16 @@ class Service:
             },
         )
         self.vitals = Vitals(
-            wiring.name, self.pool, self.consumer, self.relay, list(wiring.subscriptions.sources), gauges=wiring.gauges, invariants=wiring.invariants,
-            case_kinds=wiring.case_kinds, working=pool,
-        )  # fmt: skip
+            wiring.name,
+            self.pool,
+            self.consumer,
+            self.relay,
+            list(wiring.subscriptions.sources),
+            gauges=wiring.gauges,
+            invariants=wiring.invariants,
+            case_kinds=wiring.case_kinds,
+            working=pool,
+        )
 
     def _effect_runner(
         self, pool: Any, common: dict[str, Any]
@@ -166,20 +192,23 @@ class Service:
         return self.vitals.pending > OUTBOX_MAX or self.vitals.open_effects > EFFECTS_MAX
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; raises whatever ended one of the tasks."""
+        """Work until `stop` is set. Raises the error that ended one of the tasks."""
         runner, port = await health.serve(
-            self.settings.bind, self.settings.metrics_port, alive={"loop": lambda: time.monotonic() - self.vitals.beat < 5},
+            self.settings.bind,
+            self.settings.metrics_port,
+            alive={"loop": lambda: time.monotonic() - self.vitals.beat < 5},
             ready={
                 "assigned": self.consumer.ready.is_set,
-                # The gauges read the service's own tables, so this says reachable and migrated at once.
+                # The gauges read the service's own tables, so this proves a database both reachable
+                # and migrated.
                 "database": lambda: time.monotonic() - self.vitals.measured < DATABASE_S,
                 "relay": lambda: time.monotonic() - self.relay.last_progress < STUCK_S,
             },
-        )  # fmt: skip
+        )
         async with self.pool.acquire() as conn:
             await self.handler.parties.load(
                 conn
-            )  # before the first record is read: none may be taken at its word by mistake
+            )  # Load the keys before the first record, so that no party is trusted by mistake.
         log.info(
             "service starts", service=self.wiring.name, port=port, replica=self.settings.member
         )
@@ -202,7 +231,8 @@ class Service:
                 task.result()
         finally:
             if stuck := await end([waiter, *tasks]):
-                # Whatever they hold, the database and the offsets know better: a process nobody can stop is worse.
+                # Ending the tasks' process is safe: database and offsets hold the truth. A process
+                # that nobody can stop is worse.
                 log.error(
                     "tasks would not end, the process does",
                     service=self.wiring.name,
@@ -216,7 +246,10 @@ class Service:
             log.info("service stopped", service=self.wiring.name)
 
     async def _timer(self, timer: Timer) -> None:
-        """Ends only by cancellation: a turn that fails is counted and logged, and tried again after growing pauses."""
+        """Run a timer until cancelled.
+
+        A failed turn is counted, logged, and repeated after growing pauses.
+        """
         failures = LoopFailures(self.wiring.name, timer.name)
         looked = time.monotonic()
         while True:
@@ -249,7 +282,7 @@ class Service:
         self._after(outcome)
 
     async def _obey(self) -> None:
-        """Follow what operators ask by the database."""
+        """Carry out the requests that operators wrote into the database."""
         failures = LoopFailures(self.wiring.name, "requests")
         while True:
             await asyncio.sleep(operator_requests.EVERY_S)
@@ -296,12 +329,16 @@ class Service:
 
 
 Wire = Callable[[Any, Any], Awaitable[Wiring]]
-"""Makes a service's wiring from its settings and pool."""
+"""Makes a service's wiring from its settings and its pool."""
 
 
 def main(service: str, kind: type[Settings], wire: Wire) -> None:
-    """Run a service until SIGTERM or SIGINT; exit status 1 asks the supervisor to start it anew, 2 a person to mend a setting."""
-    # Batches make and drop many small objects in no cycles: collect rarely, and never look at what start-up made.
+    """Run a service until SIGTERM or SIGINT.
+
+    Exit status 1 asks the supervisor for a restart, and 2 asks a person to correct a setting.
+    """
+    # Batches make and drop many small objects without cycles. Collect rarely, and never scan the
+    # objects of the start.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     try:

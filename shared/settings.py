@@ -1,4 +1,4 @@
-"""What a process is told from outside, read once at the start; policy never comes this way."""
+"""Settings that a process reads once at its start; policy never comes this way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ DEFAULT_HOME = Path(".crossborder")
 
 
 class Settings(BaseSettings):
-    """Settings every process of the stack has, each from `CROSSBORDER_<NAME>` or a file of that name in /run/secrets."""
+    """Settings of every process of the stack.
+
+    Each comes from `CROSSBORDER_<NAME>`, or from a file of that name in /run/secrets.
+    """
 
     needs_postgres: ClassVar[bool] = True
 
@@ -111,7 +114,10 @@ class Settings(BaseSettings):
 
     @property
     def kafka_security(self) -> Security:
-        """How this process shows itself to the broker; raises Misconfigured where that is not said in full."""
+        """Return how this process connects to the broker.
+
+        Raises Misconfigured if settings are missing.
+        """
         given = self.kafka_password.get_secret_value() if self.kafka_password else ""
         password = (
             given or secret_of(self.kafka_password_file, "CROSSBORDER_KAFKA_PASSWORD_FILE") or ""
@@ -127,41 +133,56 @@ class Settings(BaseSettings):
 
     @property
     def all_parties_bound(self) -> bool:
-        """Whether a platform or carrier without a key says nothing: by default where the broker tells its users apart."""
+        """Tell whether a platform or carrier without a key can say nothing.
+
+        By default it cannot if the broker tells its users apart.
+        """
         if self.parties_bound == "auto":
             return self.kafka_security.tells_apart
         return self.parties_bound == "all"
 
     @property
     def party_pem(self) -> bytes | None:
-        """The key with which this program signs as a party, None where it has none."""
+        """Return the key with which this program signs as a party; None without one."""
         given = self.party_key.get_secret_value() if self.party_key else ""
         found = given or secret_of(self.party_key_file, "CROSSBORDER_PARTY_KEY_FILE")
         return found.encode() if found else None
 
     @property
     def database_password(self) -> str | None:
-        """The password of the role, from wherever it was given."""
+        """Return the password of the role, given directly or in a file."""
         return self.postgres_password or secret_of(
             self.postgres_password_file, "CROSSBORDER_POSTGRES_PASSWORD_FILE"
         )
 
     @property
     def member(self) -> str:
-        """What tells this replica from the others of its service; the same after a restart."""
+        """Return the name of this replica within its service. It is the same after a restart."""
         return socket.gethostname() if self.replica_by_host else str(self.replica)
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 _OF_THE_STACK: Final = (
-    "kafka", "kafka_security_protocol", "kafka_user", "kafka_password_file", "kafka_ca", "postgres", "party_key_file",
-)  # fmt: skip
-"""What is taken from a running embedded stack: broker and database, each whole or not at all. A party's key goes with the broker."""
+    "kafka",
+    "kafka_security_protocol",
+    "kafka_user",
+    "kafka_password_file",
+    "kafka_ca",
+    "postgres",
+    "party_key_file",
+)
+"""Settings taken from a running embedded stack: broker and database, each whole or not at all.
+
+A party's key goes with the broker.
+"""
 
 
 def secret_of(file: Path | None, setting: str) -> str | None:
-    """The secret in the file, None without a file. Raises Misconfigured naming the setting if it cannot be read or is empty."""
+    """Return the secret in the file; None without a file.
+
+    Raises Misconfigured with the setting's name if the file is empty or cannot be read.
+    """
     if file is None:
         return None
     try:
@@ -176,9 +197,10 @@ def secret_of(file: Path | None, setting: str) -> str | None:
 
 
 def load(kind: type[AnySettings]) -> AnySettings:
-    """The settings, or Misconfigured naming each wrong or missing one and where it comes from.
+    """Return the settings. Raises Misconfigured with the name of each wrong or missing one.
 
-    Where neither `CROSSBORDER_KAFKA` nor `CROSSBORDER_POSTGRES` is given, the running embedded stack's are taken.
+    If `CROSSBORDER_KAFKA` or `CROSSBORDER_POSTGRES` is not given, the running embedded stack's is
+    taken.
     """
     try:
         settings = kind()
@@ -190,7 +212,8 @@ def load(kind: type[AnySettings]) -> AnySettings:
         settings = kind(**taken)
     if kind.needs_postgres and not settings.postgres:
         raise Misconfigured(
-            "start the stack with `crossborder up`, or set CROSSBORDER_POSTGRES to the database's DSN: none is running in "
+            "start the stack with `crossborder up`, or set CROSSBORDER_POSTGRES to the database's "
+            "DSN: none is running in "
             f"{settings.home}"
         )
     return settings
@@ -202,7 +225,7 @@ def _wrong(error: ErrorDetails) -> str:
 
 
 def _taken(found: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
-    """What of the embedded stack counts: what belongs to a broker or database named by hand does not."""
+    """Return what the stack provides, without a broker or database that was named by hand."""
     own = {"kafka", "party"} if "kafka" in given else given
     return {
         name: found[name]
@@ -212,7 +235,7 @@ def _taken(found: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
 
 
 def _embedded(home: Path) -> dict[str, str]:
-    """What a running embedded stack wrote down about itself, empty if none is."""
+    """Return what a running embedded stack wrote about itself; nothing if none runs."""
     try:
         found = json.loads((home / "stack.json").read_text())
     except (OSError, ValueError):

@@ -193,9 +193,11 @@ async def run(view: View, settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set, then write what is folded and leave the group in order."""
     PULSE.beat()
     runner, port = await health.serve(
-        settings.bind, settings.metrics_port, ready={"restored": lambda: view.ready},
+        settings.bind,
+        settings.metrics_port,
+        ready={"restored": lambda: view.ready},
         alive={"loop": lambda: PULSE.is_beating},
-    )  # fmt: skip
+    )
     log.info("view starts", view=view.name, port=port)
     metrics.BUILD_INFO.labels(view.name, version("crossborder")).set(1)
     for metric in (metrics.ASSIGNED, metrics.REBALANCES, metrics.LAST_PROGRESS, metrics.LOOP_LAG):

@@ -208,7 +208,12 @@ def fact_with_id(
     event = announced.event
     event_id = event_id_of(announced.cause, event.type, event.order_id)
     headers = headers_of(
-        event_id=event_id, event_type=event.type, source=service, at=at, version=announced.version, cause=announced.cause,
+        event_id=event_id,
+        event_type=event.type,
+        source=service,
+        at=at,
+        version=announced.version,
+        cause=announced.cause,
         traceparent=announced.traceparent,
-    )  # fmt: skip
+    )
     return event_id, Outgoing(topic, str(event.order_id).encode(), event.to_json(), headers)

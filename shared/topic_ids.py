@@ -118,8 +118,10 @@ async def require_same(conn: Connection, service: str, ids: Mapping[str, UUID]) 
     )
     if handled:
         raise Misconfigured(
-            f"give the broker its data back or, to read it from its beginning, delete the rows of {handled[0]['topic']} in "
-            f"{service}.consumer_offset: {', '.join(sorted(row['topic'] for row in handled))} was deleted and made anew, so what was "
+            "give the broker its data back or, to read it from its beginning, delete the rows of "
+            f"{handled[0]['topic']} in "
+            f"{service}.consumer_offset: {', '.join(sorted(row['topic'] for row in handled))} was "
+            "deleted and made anew, so what was "
             "handled of the topic before says nothing of this one"
         )
     await conn.execute(

@@ -112,9 +112,13 @@ BROKER: Final = "broker"
 SUPER_USERS: Final = (ADMIN, BROKER)
 """Who may do everything: the jobs that make topics and give rights, and the brokers among themselves."""
 GROUPS: Final = (
-    ("orders", "orders"), ("payments", "payments"), ("tax", "tax"), ("customs", "customs"), ("streams", "streams-sales"),
+    ("orders", "orders"),
+    ("payments", "payments"),
+    ("tax", "tax"),
+    ("customs", "customs"),
+    ("streams", "streams-sales"),
     ("sandbox", "sandbox"),
-)  # fmt: skip
+)
 """Who reads as a member of which consumer group."""
 
 PROBER: Final = "probe"
@@ -148,9 +152,14 @@ def named(topic: str, prefix: str = "") -> str:
 
 
 async def create_topics(
-    bootstrap: str, prefix: str = "", *, replicas: int = 1, extra: Iterable[Topic] = (), partitions: int = PARTITIONS,
+    bootstrap: str,
+    prefix: str = "",
+    *,
+    replicas: int = 1,
+    extra: Iterable[Topic] = (),
+    partitions: int = PARTITIONS,
     security: Security = OPEN,
-) -> Sequence[str]:  # fmt: skip
+) -> Sequence[str]:
     """Create the topics that are missing; returns the names of those made. Running it again changes nothing.
 
     Topics that an earlier release made get the settings they lack, and take records as large as they must. Whatever else an

@@ -21,7 +21,8 @@ def replace(value: Value, /, **changes: Any) -> Value:
         return slotted
     if not changes.keys() <= fields.keys():
         raise TypeError(
-            f"{type(value).__name__} has no field {', '.join(sorted(changes.keys() - fields.keys()))}"
+            f"{type(value).__name__} has no field "
+            f"{', '.join(sorted(changes.keys() - fields.keys()))}"
         )
     copy = object.__new__(type(value))
     copy.__dict__.update(fields)

@@ -51,10 +51,17 @@ class Vitals:
     """The loops that look; `run` gives them. `pending` and `open_effects` press on the intake."""
 
     def __init__(
-        self, service: str, pool: Any, consumer: Consumer, relay: shared_relay.Relay, heard: Collection[str],
-        gauges: Callable[[Connection], Awaitable[None]] | None = None, invariants: Sequence[Invariant] = (),
-        case_kinds: cases.Kinds | None = None, working: Any = None,
-    ) -> None:  # fmt: skip
+        self,
+        service: str,
+        pool: Any,
+        consumer: Consumer,
+        relay: shared_relay.Relay,
+        heard: Collection[str],
+        gauges: Callable[[Connection], Awaitable[None]] | None = None,
+        invariants: Sequence[Invariant] = (),
+        case_kinds: cases.Kinds | None = None,
+        working: Any = None,
+    ) -> None:
         """`pool` is what the loops look with, `working` what records and effects are handled with: the same one by default."""
         self._service = service
         self._pool = pool

@@ -69,10 +69,16 @@ def parse_untrusted(
     if _DOCTYPE.match(body):
         raise XmlRefused("a document type declaration is not accepted")
     parser = etree.XMLParser(
-        encoding="utf-8", resolve_entities=False, load_dtd=False, dtd_validation=False, no_network=True,
+        encoding="utf-8",
+        resolve_entities=False,
+        load_dtd=False,
+        dtd_validation=False,
+        no_network=True,
         huge_tree=len(body) > HUGE_BYTES,
-        remove_comments=True, remove_pis=True, recover=False,
-    )  # fmt: skip
+        remove_comments=True,
+        remove_pis=True,
+        recover=False,
+    )
     try:
         root = etree.fromstring(body, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
@@ -94,7 +100,8 @@ def _in_utf8(data: bytes, encodings: Encodings) -> bytes:
     chinese = encodings is Encodings.CHINESE
     if declared and name not in _UTF8 and not (chinese and name in _GB):
         raise XmlRefused(
-            f"the encoding must be {encodings.value}, the document declares {declared[1].decode('ascii')}"
+            f"the encoding must be {encodings.value}, the document declares "
+            f"{declared[1].decode('ascii')}"
         )
     try:
         text = body.decode("utf-8")
