@@ -55,7 +55,7 @@ class Security:
 
     @property
     def tells_apart(self) -> bool:
-        """Tell whether the broker knows who writes: by a password or by the client's certificate."""
+        """Tell whether the broker knows who writes: by a password or the client's certificate."""
         return self.sasl or (self.tls and self.certificate is not None)
 
     @cached_property

@@ -31,9 +31,7 @@ _PERSONAL_KEYS: Final = frozenset(
 _PLAIN: Final = (UUID, Decimal, date, time, timedelta, Path, Money)
 _ITEMS_MAX: Final = 20
 _OWN: Final = (Misconfigured, Unavailable, Unprocessable, KafkaError, OSError, TimeoutError)
-"""Errors whose texts carry no value of a record: ours name field and rule, the network's an
-address.
-"""
+"""Errors whose texts carry no value of a record: ours name a rule, the network's an address."""
 
 
 def _redact(

@@ -1,4 +1,4 @@
-"""Loops that survive an unforeseen error: it is counted and logged, and the next turn waits longer."""
+"""Loops that survive an unforeseen error: count it, log it, and try again after a growing pause."""
 
 from __future__ import annotations
 

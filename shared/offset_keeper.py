@@ -40,7 +40,7 @@ class _Log(NamedTuple):
 
 
 class OffsetKeeper:
-    """Keeps the reader of one service at its stored offsets, and the stored offsets at the reader."""
+    """Keeps the reader of one service and its stored offsets at the same place."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class OffsetKeeper:
         return {self.plain(topic): topic_id for topic, topic_id in ids.items()}
 
     async def _look_at_topics(self) -> None:
-        """Compare the ids of the topics every few seconds. Raises Misconfigured for a recreated topic."""
+        """Compare the ids of the topics every few seconds. Raises Misconfigured for a new topic."""
         if time.monotonic() - self._compared < METADATA_MS / 1000:
             return
         self._compared = time.monotonic()
@@ -160,7 +160,7 @@ class OffsetKeeper:
                 self._seek(TopicPartition(named(topic, self._prefix), part), stored)
 
     async def _stands_ahead(self) -> dict[inbox.Partition, tuple[int, int]]:
-        """Return stored offset and reader's position, for each partition where the reader is ahead."""
+        """Return stored offset and reader's position of each partition with a reader ahead."""
         ahead: dict[inbox.Partition, tuple[int, int]] = {}
         for tp in self._consumer.assignment() & self._done.keys():
             with contextlib.suppress(KafkaError):  # the partition was just taken away
@@ -172,7 +172,7 @@ class OffsetKeeper:
     async def _nothing_between(
         self, ahead: Mapping[inbox.Partition, tuple[int, int]]
     ) -> dict[inbox.Partition, tuple[int, int]]:
-        """Drop partitions where records between were deleted unread: the reader passes those too."""
+        """Drop partitions where records were deleted unread: the reader passes those too."""
         logs = await self._logs(ahead) if ahead else {}
         return {
             p: (done, stands)

@@ -43,7 +43,7 @@ class Request:
 
 @dataclass
 class Result:
-    """`outcome` is `done`, `failed` (the letter stays open) or `nothing` (there was nothing to do)."""
+    """`outcome` is `done`, `failed` (the letter stays open) or `nothing` (nothing was to do)."""
 
     outcome: str
     details: dict[str, Any] = field(default_factory=dict)
@@ -226,7 +226,7 @@ class _RequestBatch(Batch):
         )
 
     def _describe(self, letter: dead_letter_store.Letter) -> Mapping[str, Any]:
-        """Describe a letter for the audit: its place, its reason, and the id and type of its event."""
+        """Describe a letter for the audit: place, reason, and the id and type of its event."""
         description: dict[str, Any] = {
             "at": "/".join(map(str, letter.place)),
             "reason": letter.reason,

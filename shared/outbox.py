@@ -52,7 +52,7 @@ async def append(conn: Connection, sealing: Sealing | None, records: Sequence[Ou
 
 
 def _is_large(record: Outgoing, packed: bytes) -> bool:
-    """Tell whether the record may be too large. Nearly all are far from it and need no exact size."""
+    """Tell whether the record may be too large. Nearly all are far from that."""
     return len(record.key) + len(record.value) + len(packed) > MESSAGE_BYTES_MAX // 4
 
 
@@ -73,8 +73,9 @@ def fits(record: Outgoing) -> bool:
 
 
 def size_of(record: Outgoing) -> int:
-    """Return the record's uncompressed bytes with its batch, as the broker counts; some 20 too
-    many.
+    """Return the record's bytes as the broker counts them: uncompressed, with its batch.
+
+    The result is some 20 bytes too large.
     """
     return int(
         DefaultRecordBatchBuilder.estimate_size_in_bytes(

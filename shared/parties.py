@@ -1,4 +1,4 @@
-"""Which outside party wrote a record: Kafka does not tell, so a party with a key signs its records."""
+"""Which outside party wrote a record: Kafka does not tell, so a party with a key signs records."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def signed_headers(key: Ed25519PrivateKey | None, headers: Headers, value: bytes
 
 
 def key_of(pem: bytes) -> Ed25519PrivateKey:
-    """Return the private key of a PEM text. Raises Misconfigured, whose text does not show the key."""
+    """Return the private key of a PEM text. Raises Misconfigured, which does not show it."""
     try:
         found: Any = load_pem_private_key(pem, None)
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Makes aiokafka read whatever a producer wrote, so that no record keeps a reader from its batch."""
+"""Makes aiokafka read whatever a producer wrote, so that no record stops a reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every faust view is: an app with all doors shut, a writer, a watchdog, an end at the first error."""
+"""What a faust view runs: a locked-down app, a writer, a watchdog, an end at the first error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 SESSION_S: Final = 10
 SLEPT_S: Final = 7.0
-"""Less than the session: who slept longer may have lost its partitions to another."""
+"""Less than the session: a process that slept longer may have lost its partitions."""
 ACK_BOUND_S: Final = 20.0
 WRITE_EVERY_S: Final = 1.0
 STUCK_S: Final = 30.0
@@ -38,13 +38,13 @@ STOP_S: Final = 6.0
 
 
 class StreamSettings(Settings):
-    """Settings of a view; it needs no database."""
+    """Settings of a view, which needs no database."""
 
     needs_postgres: ClassVar[bool] = False
 
 
 class View(Protocol):
-    """What a view offers to be run: see `services/orders/streams.py` for what each must keep to."""
+    """What `run` needs of a view; `services/orders/streams.py` says what each part must keep to."""
 
     name: str
     app: Any
@@ -57,12 +57,15 @@ class View(Protocol):
 
 
 def make_app(name: str, settings: Settings) -> Any:
-    """The faust app: no web, no leader, makes no topics; bytes only, so a message reaches no codec."""
+    """Make the faust app: without web, leader or new topics.
+
+    Keys and values are bytes, so a message reaches no codec.
+    """
     app = faust.App(
         f"{settings.topic_prefix}{name}",
         broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(",")),
         store="memory://",
-        # faust insists on a folder; with this store nothing is written to it.
+        # faust requires a folder; with this store it writes nothing there.
         datadir=Path(tempfile.gettempdir()) / f"{settings.topic_prefix}{name}",
         autodiscover=False,
         web_enabled=False,
@@ -77,7 +80,8 @@ def make_app(name: str, settings: Settings) -> Any:
         consumer_metadata_max_age_ms=METADATA_MS,
         consumer_max_fetch_size=FETCH_BYTES,
         broker_max_poll_records=500,
-        # Decoded and not yet folded: faust's 4096 are memory for nothing, the agent is never idle for want of more.
+        # Events decoded but not yet folded. faust's 4096 waste memory: the agent never waits for
+        # more.
         stream_buffer_maxsize=500,
         broker_session_timeout=SESSION_S,
         broker_heartbeat_interval=3,
@@ -85,7 +89,8 @@ def make_app(name: str, settings: Settings) -> Any:
         broker_rebalance_timeout=30,
         broker_max_poll_interval=300,
         producer_acks=-1,
-        # A second's rows leave together: without it each is a request of its own, an eighth of what the view cost.
+        # The rows of a second leave together. As single requests they were an eighth of the view's
+        # cost.
         producer_linger=0.005,
         producer_request_timeout=ACK_BOUND_S,
         stream_wait_empty=False,
@@ -96,12 +101,15 @@ def make_app(name: str, settings: Settings) -> Any:
 
 
 class _CommittedThread(driver.AIOKafkaConsumerThread):
-    """Reads what was committed, as services do. By itself faust does so only where it writes in transactions too."""
+    """Reads committed records only, as services do.
+
+    On its own, faust does so only if it also writes transactions.
+    """
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         made = super()._create_worker_consumer(transport)
         made._isolation_level = (
-            "read_committed"  # read by its start; faust passes no such setting on
+            "read_committed"  # read at its start; faust has no such setting
         )
         return made
 
@@ -112,7 +120,6 @@ class _Consumer(driver.Consumer):
 
 
 def _credentials(security: Security) -> Mapping[str, Any]:
-    """How faust shows itself to the broker."""
     if security.sasl:
         given = faust.SASLCredentials(
             username=security.user,
@@ -127,8 +134,8 @@ def _credentials(security: Security) -> Mapping[str, Any]:
 async def publish(app: Any, topic: str, records: Iterable[tuple[int, bytes, bytes | None]]) -> None:
     """Publish records, each a partition, a key and a value, and await every acknowledgement.
 
-    Each partition's records go as batches filled here, in order: faust's own `send` makes five objects and a future for every
-    single record, a fifth of what the view cost.
+    Each partition's records go in order, in batches filled here. faust's own `send` makes five
+    objects and a future for every record, which was a fifth of the view's cost.
     """
     producer = (await app.maybe_start_producer())._ensure_producer()
     filling: dict[int, Any] = {}
@@ -148,30 +155,31 @@ async def publish(app: Any, topic: str, records: Iterable[tuple[int, bytes, byte
 
 
 async def partitions_of(app: Any, topic: str) -> int:
-    """How many partitions the topic has."""
+    """Return the number of the topic's partitions."""
     producer = (await app.maybe_start_producer())._ensure_producer()
     return len(await producer.partitions_for(topic))
 
 
 def end(why: str, **facts: Any) -> NoReturn:
-    """End the process at once, without the commit of an orderly stop; the supervisor starts it anew."""
+    """End the process at once, without an orderly stop's commit. The supervisor restarts it."""
     log.error("the view ends and must be started anew", why=why, **facts)
     sys.stderr.flush()
     os._exit(1)
 
 
 class Pulse:
-    """Notices that the process slept (stopped, swapped out, machine suspended), before it does more harm."""
+    """Notices that the process slept: stopped, swapped out, or on a suspended machine."""
 
     def __init__(self) -> None:
         self._last = _clock()
 
     def beat(self) -> None:
+        """Check for a sleep, then note the time."""
         self.check()
         self._last = _clock()
 
     def check(self) -> None:
-        """Ends the process if it may have slept through its session."""
+        """End the process if it may have slept through its session, before it does harm."""
         slept = _clock() - self._last
         if slept > SLEPT_S:
             end("the process slept through its session", seconds=round(slept, 1))
@@ -182,7 +190,7 @@ class Pulse:
 
 
 def _clock() -> float:
-    """Seconds that also pass while the machine is suspended, where the system tells them."""
+    """Return seconds that also pass while the machine is suspended, if the system counts them."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -190,7 +198,7 @@ PULSE: Final = Pulse()
 
 
 async def run(view: View, settings: Settings, stop: asyncio.Event) -> None:
-    """Work until `stop` is set, then write what is folded and leave the group in order."""
+    """Work until `stop` is set. Then write what is folded, and leave the group in order."""
     PULSE.beat()
     runner, port = await health.serve(
         settings.bind,
@@ -241,12 +249,12 @@ async def _heart(view: View, starting: asyncio.Task[Any]) -> None:
 async def _write(view: View) -> None:
     while True:
         await asyncio.sleep(WRITE_EVERY_S)
-        # Shielded: a write that has begun is finished before the process stops.
+        # Shielded: a write that has begun ends before the process stops.
         await asyncio.shield(view.write())
 
 
 async def _watch(view: View) -> None:
-    """End the process when there is lag and nothing moves: faust's consumers can die without an error."""
+    """End the process if there is lag and no progress: a faust consumer can die silently."""
     since = time.monotonic()
     while True:
         await asyncio.sleep(2)
@@ -266,19 +274,19 @@ async def _watch(view: View) -> None:
 
 
 def main(name: str, settings: Settings, make: Callable[[Any, Settings], View]) -> None:
-    """Run a view until SIGTERM or SIGINT; exit status 1 asks the supervisor to start it anew."""
-    # As in a service: batches make and drop many small objects in no cycles.
+    """Run a view until SIGTERM or SIGINT. Exit status 1 asks the supervisor for a restart."""
+    # As in a service: batches make and drop many small objects without cycles.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     logs.configure(name, settings.log_level, settings.log_format)
-    # faust reads Kafka in a thread with a loop of its own, which is made by the policy.
+    # faust reads Kafka in a thread. The policy makes the event loop of that thread.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
         uvloop.run(_main(name, settings, make))
     except Misconfigured as error:
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    # faust's threads may outlive its stop; everything that counts is in the log.
+    # faust's threads may outlive its stop. Everything that matters is in the log.
     sys.stderr.flush()
     os._exit(0)
 

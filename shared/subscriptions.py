@@ -1,4 +1,4 @@
-"""The table of event types to handlers of a service, and the small types a handler speaks in."""
+"""The table of a service, from event types to handlers, and the small types that handlers use."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from shared.identity import event_id_of
 
 
 class EmittedEvent(NamedTuple):
-    """A fact a reaction decided, to be published on the service's own topic.
+    """An event that a handler decided to publish on the service's own topic.
 
-    `cause` is the id of the message it follows from; `version` the count of this service's facts about the order.
+    `cause` is the id of the message that led to it. `version` counts this service's events about
+    the order.
     """
 
     event: Event
@@ -33,9 +34,10 @@ class EmittedEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OutboundCommand:
-    """Something to ask of an outside party; `intent_id` is the idempotency key and never changes.
+    """A request to an outside party. `intent_id` is the idempotency key and never changes.
 
-    `ahead`: it goes before all that was asked first, since it brings something begun to its end.
+    `delay_s` is in seconds. With `priority` the command is sent before all others of its service:
+    it brings something begun to its end.
     """
 
     intent_id: UUID
@@ -48,9 +50,10 @@ class OutboundCommand:
 
 @dataclass(slots=True)
 class Outcome:
-    """What follows from a batch: facts, records for other topics, instructions; in the order they were decided.
+    """What follows from a batch: events, records for other topics, and commands, each in order.
 
-    `counts` are run once the transaction is committed: for metrics, which must not count what was rolled back.
+    `after_commit` runs once the transaction is committed. It is for metrics, which must not count
+    what was rolled back.
     """
 
     facts: list[EmittedEvent] = field(default_factory=list)
@@ -65,33 +68,37 @@ class Outcome:
         self.after_commit += other.after_commit
 
     def count(self) -> None:
-        """Run the counts; the transaction is committed."""
+        """Run `after_commit`. Call this once the transaction is committed."""
         for each in self.after_commit:
             each()
 
 
 BatchHandler = Callable[[Connection, Sequence[Message], Any], Awaitable[Outcome]]
-"""Lock, fold, save, return what follows; the third argument is what the service's app wired up (its `Deps`)."""
+"""Locks, folds, saves, and returns what follows. Its third argument is the service's `Deps`."""
 
 Observer = Callable[[Sequence[EmittedEvent]], None]
-"""Counts facts once they are committed."""
+"""Counts events once they are committed."""
 
 Decoder = Callable[[Record], Sequence[Message]]
-"""Makes messages of one record, pure; raises Unprocessable. An empty answer means: not for us."""
+"""Makes messages of one record, without side effects. Raises Unprocessable.
+
+An empty result means that the record is not for us.
+"""
 
 
 @dataclass(frozen=True)
 class Source:
-    """How the records of a topic are read. A topic of our own needs nothing but its name.
+    """How to read the records of a topic. A topic of our own needs nothing but its name.
 
-    `decode` makes messages of a record. `intake`: outsiders write the topic. No order is held for a
-    bad record of theirs, and reading pauses while the service is behind.
+    `decode` makes messages of a record. `intake`: outsiders write the topic. Their bad records hold
+    no order, and reading pauses while the service is behind.
 
-    `alone` makes a record's value with one entry only, by its number: the dead letter of that entry.
+    `alone` reduces a record's value to the entry with a number, for the dead letter of that entry.
 
-    `speaks_for` tells for which party an event speaks: its code, or None for nobody. A party may be
-    bound to a key (`shared.parties`). A signed event of the types `once` counts once, whoever sends
-    it again; `for_good`: even after years, since a repeated command does harm at any time.
+    `speaks_for` returns the code of the party that an event speaks for, or None. A party may be
+    bound to a key (`shared.parties`). A signed event of the types `once` counts once, whoever
+    repeats it. `for_good` holds this even for years, since a repeated command does harm at any
+    time.
     """
 
     topic: str
@@ -105,7 +112,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Subscription:
-    """One row of the table: which handler takes events of these types; no types means all."""
+    """One row of the table: a source, its event types and their handler. No types means all."""
 
     source: Source
     types: tuple[type[Any], ...]
@@ -113,16 +120,15 @@ class Subscription:
 
 
 def on(source: str | Source, *types: type[Any], do: BatchHandler) -> Subscription:
-    """Make the row that gives events of these types to a handler.
+    """Return the row that gives events of these types to a handler.
 
-    Without types the handler takes every event that the source's own `decode` makes and that no
-    other row names.
+    Without types the handler takes all events of the source's `decode` that no other row names.
     """
     return Subscription(Source(source) if isinstance(source, str) else source, types, do)
 
 
 class _HandlerOfType(dict[type, BatchHandler]):
-    """The handlers of one topic by event type; the row without types takes the rest."""
+    """The handlers of one topic by event type. The row without types takes the rest."""
 
     rest: BatchHandler | None = None
 
@@ -141,12 +147,12 @@ class Subscriptions:
     """
 
     def __init__(self, *rows: Subscription) -> None:
-        """Raises ValueError for rows that contradict each other, or that nothing can reach."""
+        """Raises ValueError for rows that contradict each other or can never match."""
         self.sources: dict[str, Source] = {row.source.topic: row.source for row in rows}
         self.event_types: dict[str, tuple[type[Event], ...]] = {
             topic: self._event_types(topic, rows) for topic in self.sources
         }
-        """The types of our own topics; none of a topic whose source has its own decoder."""
+        """The types of our own topics; none for a topic whose source has its own decoder."""
         self._handlers = tuple(dict.fromkeys(row.handler for row in rows))
         self._handler_of = {topic: _HandlerOfType() for topic in self.sources}
         for row in rows:
@@ -176,7 +182,7 @@ class Subscriptions:
         return tuple(kind for row in rows if row.source.topic == topic for kind in row.types)
 
     def _only_handler_of(self, topic: str) -> BatchHandler | None:
-        """The handler of whatever a topic can bring, so that no message's type is looked up."""
+        """Return a topic's handler if it has only one, so that no message's type is looked up."""
         of_type = self._handler_of[topic]
         handlers = {*of_type.values()} | {of_type.rest}
         if self.sources[topic].decode is None:
@@ -186,7 +192,7 @@ class Subscriptions:
     def by_handler(
         self, messages: Iterable[Message]
     ) -> Iterator[tuple[BatchHandler, list[Message]]]:
-        """Group messages by their handler: handlers in the table's order, messages in their own.
+        """Group messages by handler: handlers in the table's order, messages in their own.
 
         Raises LookupError for an event of a type that no row takes.
         """
@@ -204,7 +210,7 @@ class Subscriptions:
 def fact_with_id(
     service: str, topic: str, announced: EmittedEvent, at: datetime | bytes
 ) -> tuple[UUID, Outgoing]:
-    """The record of a fact, ready for the outbox, and the fact's id."""
+    """Return an event's id, and its record for the outbox."""
     event = announced.event
     event_id = event_id_of(announced.cause, event.type, event.order_id)
     headers = headers_of(

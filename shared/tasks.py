@@ -1,4 +1,4 @@
-"""Waiting and ending that a cancellation always ends: Python 3.11's `asyncio.wait_for` loses one that meets its result."""
+"""Waiting for events and ending tasks, so that no cancellation is lost."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
 ROUND_S: Final = 6.0
-"""Between one cancellation and the next: longer than what a task may take to stop in order (5 s)."""
+"""Seconds between two cancellations. A task may take up to 5 s to stop in order."""
 ROUNDS: Final = 5
 
 
 async def wait_for_event(event: asyncio.Event, bound_s: float) -> bool:
-    """Wait until the event is set, `bound_s` seconds at most; tells whether it was. Does not clear it.
+    """Wait until the event is set, for `bound_s` seconds at most. Tell whether it is set.
 
-    `asyncio.wait_for` would return as if nothing had been asked when it is cancelled just as the event is set
-    (cpython #86296, mended in 3.12); a loop around it then never ends.
+    The event is not cleared. `asyncio.wait_for` of Python 3.11 loses a cancellation that arrives
+    just as the event is set (cpython #86296, fixed in 3.12). A loop around it would then never end.
     """
     try:
         async with asyncio.timeout(bound_s):
@@ -27,10 +27,11 @@ async def wait_for_event(event: asyncio.Event, bound_s: float) -> bool:
 async def end(
     tasks: Iterable[asyncio.Task[Any]], *, round_s: float = ROUND_S, rounds: int = ROUNDS
 ) -> frozenset[str]:
-    """Cancel the tasks and wait until they have ended; their results and errors are not raised.
+    """Cancel the tasks and wait for their end. Return the names of those still running.
 
-    One that lost the cancellation in a library (a database client's own bounds are `wait_for` too) is cancelled again
-    every `round_s` seconds, `rounds` times in all. Returns the names of those that run even then.
+    Results and errors of the tasks are not raised. A library may lose a cancellation: database
+    clients use `wait_for` too. So each task is cancelled again every `round_s` seconds, `rounds`
+    times in all.
     """
     pending = set(tasks)
     for _ in range(rounds):
@@ -39,15 +40,16 @@ async def end(
         for task in pending:
             task.cancel()
         done, pending = await asyncio.wait(pending, timeout=round_s)
-        # Looked at, so that the loop does not complain of an error nobody asked for.
+        # Retrieve the error, so that the loop does not complain about one that nobody asked for.
         _ = [task.cancelled() or task.exception() for task in done]
     return frozenset(task.get_name() for task in pending)
 
 
 async def together(*steps: Coroutine[Any, Any, None]) -> None:
-    """Run the steps side by side to their ends. The first error is raised once every other step has been cancelled and ended.
+    """Run the steps side by side. Raise the first error after all other steps have ended.
 
-    `asyncio.gather` raises it at once and lets the others go on: what they open after that, nobody closes.
+    The other steps are cancelled. `asyncio.gather` would raise at once and let them go on: nobody
+    would close what they open then.
     """
     try:
         async with asyncio.TaskGroup() as group:

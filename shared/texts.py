@@ -1,4 +1,4 @@
-"""How texts from outside are read: one encoding, one spelling of a number, and one judgement of what is the same name or address."""
+"""How texts from outside are read and compared: encodings, numbers, names and addresses."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import orjson
 
 from shared.errors import Unprocessable
 
-# No control characters, none of those that reorder or hide text on the screen of whoever examines the order, and none that
-# XML, which customs is written to in, cannot carry (U+FFFE, U+FFFF).
+# No control characters, and no characters that reorder or hide text on the examiner's screen. Also
+# none that XML, the format for customs, cannot carry (U+FFFE, U+FFFF).
 _UNSEEN: Final = r"\p{Cc}\x{2028}\x{2029}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FEFF}\x{FFFE}\x{FFFF}"
-# Marks alone, fillers, selectors and the empty braille cell print nothing: a name made of them is a blank one.
+# Marks alone, fillers, selectors and the empty braille cell print nothing. A name of these is
+# blank.
 _BLANK: Final = r"\s\p{Cf}\p{Cn}\p{M}\p{Default_Ignorable_Code_Point}\x{2800}"
 TEXT: Final = rf"^[^{_UNSEEN}]*[^{_BLANK}{_UNSEEN}][^{_UNSEEN}]*$"
-"""What a text must match that is printed for customs; a pattern of pydantic's."""
+"""Pattern (of pydantic) of a text that is printed for customs."""
 
 _IGNORABLE: Final = (
     (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F),
     (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0),
     (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
 )  # fmt: skip
-"""Default_Ignorable_Code_Point of Unicode 15: what a screen shows nothing for, though Python may call it printable."""
+"""Default_Ignorable_Code_Point of Unicode 15: invisible, though Python may call it printable."""
 _INVISIBLE: Final = frozenset(code for first, last in _IGNORABLE for code in range(first, last + 1))
 _SEEN_AS_NOTHING: Final = re.compile(
     f"[{''.join(f'{chr(a)}-{chr(b)}' for a, b in _IGNORABLE)}\u2800]"
@@ -38,14 +39,16 @@ _OTHER_BOMS: Final = (
 
 
 def utf8(value: bytes) -> bytes:
-    """The text of a record without byte order marks and blanks before it, in whatever order they stand.
+    """Return a record's text without the byte order marks and blanks before it, in any order.
 
-    Raises Unprocessable for UTF-16 and UTF-32, by name. Other bytes that are no UTF-8 are the parser's affair, which knows where.
+    Raises Unprocessable for UTF-16 and UTF-32, by name. Other bytes that are not UTF-8 pass: the
+    parser can say where they are.
     """
     text = value.lstrip()
     while text.startswith(_BOM):
         text = text[len(_BOM) :].lstrip()
-    # A text that begins with a letter, a bracket or a blank of one byte has a zero beside it in no encoding but these.
+    # UTF-8 text that begins with a letter, a bracket or a blank of one byte has no zero beside it.
+    # Only these encodings do.
     if text[:1] in (b"\xff", b"\xfe", b"\x00") or text[1:2] == b"\x00":
         raise Unprocessable("malformed", f"send UTF-8: the value is {_encoding_of(value)}")
     return text
@@ -60,12 +63,12 @@ def _encoding_of(value: bytes) -> str:
 
 
 TWICE: Final = "a name comes twice in one object"
-"""Two readers might each take another one of the two values."""
+"""Two readers might each take another of the two values."""
 _SPACED_COLON: Final = re.compile(rb'"\s+:')
 
 
 def has_name_twice(body: bytes) -> bool:
-    """Whether an object of this JSON text has a name twice; False for what is no JSON."""
+    """Tell whether an object of this JSON text has a name twice. False for invalid JSON."""
     try:
         if names_can_be_counted(body):
             return not has_each_name_once(body, orjson.loads(body))
@@ -78,17 +81,23 @@ def has_name_twice(body: bytes) -> bool:
 
 
 def names_can_be_counted(body: bytes) -> bool:
-    """Whether each `":` of a JSON text ends a name: no quotation mark is escaped, and no blank stands before a colon."""
+    """Tell whether each `":` of a JSON text ends a name.
+
+    It does if no quotation mark is escaped and no blank stands before a colon.
+    """
     return b'\\"' not in body and not _SPACED_COLON.search(body)
 
 
 def has_each_name_once(body: bytes, document: Any) -> bool:
-    """Whether no object of a JSON text, whose names can be counted, has a name twice; `document` is what a parser made of it."""
+    """Tell whether no object of a JSON text has a name twice.
+
+    The names of the text must be countable. `document` is the parsed text.
+    """
     return _names_in(document) == body.count(b'":')
 
 
 def _names_in(value: Any) -> int:
-    """How many names of members there are, at every depth of what a JSON parser made."""
+    """Count the names of members at every depth of a parsed JSON text."""
     count, inside = 0, value
     if type(value) is dict:
         count, inside = len(value), value.values()
@@ -101,7 +110,7 @@ def _names_in(value: Any) -> int:
 
 
 class _Twice(Exception):
-    """A name comes twice."""
+    """An object has a name twice."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -112,13 +121,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def identifier(text: str) -> str:
-    """A number or code as it is kept and compared: composed (NFC) and without blanks around it."""
+    """Return a number or code as stored and compared: composed (NFC), without blanks around it."""
     text = text.strip()
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def hidden_in(text: str) -> str | None:
-    """The first character of an `identifier` that nobody sees, and where it stands; None if all can be seen."""
+    """Return code point and place of the first invisible character of an `identifier`, or None."""
     if text.isprintable() and (text.isascii() or not _SEEN_AS_NOTHING.search(text)):
         return None
     return next(
@@ -129,9 +138,10 @@ def hidden_in(text: str) -> str | None:
 
 
 def other_spelling_in(text: str) -> str | None:
-    """The first character of an `identifier` that has a plainer spelling (NFKC), such as a full-width digit; None if none has.
+    """Return code point and place of the first character with a plainer spelling, or None.
 
-    With it, two numbers that look alike would be two orders, or two persons.
+    An example is a full-width digit (NFKC changes it). With such a character, two numbers that look
+    alike would be two orders or two persons. `text` is an `identifier`.
     """
     if text.isascii():
         return None
@@ -146,14 +156,20 @@ def other_spelling_in(text: str) -> str | None:
 
 
 def normal(text: str) -> str:
-    """What two people write of one name: width, case, blanks, invisible characters and the shape of the middle dot do not count."""
+    """Return the form in which two spellings of one name are equal.
+
+    Width, case, blanks, invisible characters and the shape of the middle dot do not count.
+    """
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).translate(_ALIKE)
     return " ".join(text.split()).casefold()
 
 
 def normal_before(text: str) -> str:
-    """`normal` as release 0.1.0 had it, of which digests are stored: invisible characters and the shape of a dot counted."""
+    """Return the `normal` of release 0.1.0, whose digests are still stored.
+
+    Invisible characters and the shape of a dot counted then.
+    """
     return " ".join(
         (text if text.isascii() else unicodedata.normalize("NFKC", text)).split()
     ).casefold()
@@ -166,10 +182,10 @@ _ALIKE: Final = {
 
 
 def address_forms(region: str | None, city: str | None, address: str) -> tuple[str, ...]:
-    """The ways to write one address: the street alone, behind its city, and behind region and city.
+    """Return the ways to write an address: the street alone, after its city, after region and city.
 
-    Two addresses are the same if they share one. Some write region and city before the street, some in fields of their own,
-    some both; "Guangdong province" is Guangdong.
+    Two addresses are the same if they share a form. Senders write region and city before the
+    street, in fields of their own, or both. "Guangdong province" is Guangdong.
     """
     region_name, city_name = _place(region or ""), _place(city or "")
     line = _parted(address)
@@ -191,19 +207,22 @@ _COMMAS: Final = str.maketrans(",;\u3001", "   ")
 
 
 def _parted(text: str) -> str:
-    """An address in one spelling: commas are blanks, and there are none beside Han characters."""
+    """Return an address in one spelling: commas become blanks.
+
+    No blank stands beside a Han character.
+    """
     found = " ".join(normal(text).translate(_COMMAS).split())
     return found if found.isascii() or " " not in found else _NO_BLANK.sub("", found)
 
 
 @lru_cache(maxsize=4096)
 def _place(text: str) -> str:
-    """A region or city without the word for what it is."""
+    """Return a region or city without the word for its kind."""
     return _SUFFIX.sub("", _parted(text))
 
 
 def _joined(before: str, behind: str) -> str:
-    """Two parts of an address as `_parted` would have them together."""
+    """Join two parts of an address as `_parted` would write them together."""
     if not before or not behind:
         return before or behind
     is_han = "\u3400" <= before[-1] <= "\u9fff" or "\u3400" <= behind[0] <= "\u9fff"
@@ -211,12 +230,12 @@ def _joined(before: str, behind: str) -> str:
 
 
 def _behind(line: str, name: str) -> str:
-    """What stands behind a place at the beginning of an address; all of it if it does not begin there."""
+    """Return the address after a place at its beginning; the whole if it begins otherwise."""
     if not name or not line.startswith(name):
         return line
     rest = line[len(name) :]
     if rest[:1].isascii() and rest[:1].isalnum():
-        return line  # another word that begins alike
+        return line  # a longer word with the same beginning
     found = _NEXT_SUFFIX.match(rest)
     rest = rest[found.end() :] if found else rest
     return rest.lstrip() or line

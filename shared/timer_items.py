@@ -1,4 +1,4 @@
-"""What a timer works on, item by item: one that fails is set aside, and the others are done."""
+"""The items of a timer, one by one: an item that fails is set aside, and the others are done."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Later = Callable[[T, float], Awaitable[None]]
-"""Puts an item that was set aside back where it waits, for so many seconds."""
+"""Lets an item that was set aside wait, for so many seconds."""
 
 
 class Subject(NamedTuple):
-    """How an item is named in the table `aside`, and which order it is about."""
+    """The name of an item in the table `aside`, and its order."""
 
     subject: str
     order_id: UUID | None = None
 
 
 def of_order(order_id: UUID) -> Subject:
-    """An item that is an order."""
+    """Return the subject of an item that is an order."""
     return Subject(str(order_id), order_id)
 
 
 @dataclass(frozen=True)
 class Items(Generic[T]):
-    """The items of one timer: whose it is, the timer's name, and how an item is named.
+    """The items of one timer: its service, its name, and how to name an item.
 
-    Items are independent of each other. A timer must not select an item while the `retry_at` of its row in `aside` is to
-    come: its query leaves such rows out, or `later` lets the item itself wait.
+    Items are independent of each other. A timer must not select an item before the `retry_at` of
+    its row in `aside`. Its query leaves such rows out, or `later` lets the item itself wait.
     """
 
     service: str
@@ -56,10 +56,11 @@ class Items(Generic[T]):
         act: Callable[[Sequence[T]], Awaitable[Outcome]],
         later: Later[T] | None = None,
     ) -> Outcome:
-        """Act on the items, together where possible, in savepoints of the caller's transaction.
+        """Act on the items, together if possible, in savepoints of the caller's transaction.
 
-        If acting fails, the items are halved until the bad one stands alone. It is set aside, and nothing of it stays. An
-        item that was set aside before is tried alone. Raises what is no item's fault.
+        If acting fails, the items are halved until the bad one is alone. That one is set aside, and
+        its changes are undone. An item set aside before is tried alone. Raises an error that is no
+        item's fault.
         """
         if not items:
             return Outcome()
@@ -109,18 +110,18 @@ class Items(Generic[T]):
 
 
 def _content_of(fact: EmittedEvent) -> inbox.Content:
-    """The fact's id and content; raises Unprocessable for one that its topic will not take."""
+    """Return the event's id and digest. Raises Unprocessable if its topic cannot take it."""
     event = fact.event
     value = event.to_json()
     if (
         len(value) > MESSAGE_BYTES_MAX // 4
-    ):  # nearly all are far from it, and need no record to be counted
+    ):  # nearly all are smaller and need no record to be measured
         outbox.refuse_unfit([fact_with_id("", "", fact, rfc3339(utc_now()))[1]])
     return event_id_of(fact.cause, event.type, event.order_id), inbox.digest_of(event.type, value)
 
 
 class _Turn(Generic[T]):
-    """One turn of a timer: what is tried in it, and which facts it is to say."""
+    """One turn of a timer: its attempts, and the events it is going to publish."""
 
     def __init__(self, conn: Connection, act: Callable[[Sequence[T]], Awaitable[Outcome]]) -> None:
         self.conn = conn
@@ -128,7 +129,10 @@ class _Turn(Generic[T]):
         self._said: dict[UUID, int] = {}
 
     async def attempt(self, items: Sequence[T]) -> Outcome | Exception:
-        """What follows from these, or why they fail; nothing of them stays then. Raises what is no item's fault."""
+        """Return what follows from these items, or their error, with all their changes undone.
+
+        Raises an error that is no item's fault.
+        """
         try:
             async with self.conn.transaction():
                 outcome = await self._act(items)
@@ -142,7 +146,11 @@ class _Turn(Generic[T]):
         return outcome
 
     async def _fit(self, outcome: Outcome) -> dict[UUID, int]:
-        """The facts' ids and contents; raises Unprocessable for what will be refused, while it is known whose it is."""
+        """Return ids and digests of the events.
+
+        Raises Unprocessable here for what would be refused later, while the guilty item is still
+        known.
+        """
         facts = [_content_of(fact) for fact in outcome.facts]
         outbox.refuse_unfit(outcome.records)
         found = dict(facts)

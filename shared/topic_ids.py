@@ -1,9 +1,4 @@
-"""Whether a topic is still the one that the stored offsets are of.
-
-A topic that was deleted and made anew has the same name and another log. Once that log is longer than what was handled of the old
-one, an offset alone does not tell: reading on there would pass over whatever stands in front of it, without a word. Kafka gives
-each topic an id of its own (KIP-516); aiokafka does not ask for it, so the question is made here from its own protocol types.
-"""
+"""Whether a topic is still the one of the stored offsets."""
 
 from __future__ import annotations
 
@@ -86,9 +81,11 @@ class _Ask(Request[_AskV10]):  # type: ignore[misc]
 
 
 async def ask(client: Any, names: Collection[str]) -> dict[str, UUID]:
-    """The ids of these topics, of those that are there; none from a broker before 2.8, which has no ids.
+    """Return the ids of those topics that exist; none from a broker before 2.8, which has no ids.
 
-    `client`: of a started consumer. Raises KafkaError if the broker does not answer.
+    `client`: of a started consumer. Raises KafkaError if the broker does not answer. Kafka gives
+    each topic an id (KIP-516). aiokafka does not ask for it, so the request is built here from its
+    protocol types.
     """
     node = client.get_random_node()
     if node is None or not names:
@@ -101,9 +98,13 @@ async def ask(client: Any, names: Collection[str]) -> dict[str, UUID]:
 
 
 async def require_same(conn: Connection, service: str, ids: Mapping[str, UUID]) -> None:
-    """Raise Misconfigured if offsets are stored of another topic of that name; what is met the first time is noted.
+    """Raise Misconfigured if the stored offsets are of another topic of the same name.
 
-    `ids`: by the topics' plain names. One of which nothing was handled is taken as it is now.
+    A recreated topic has the same name and another log. Once its log is longer than the old
+    position, an offset alone does not reveal this: all records before that offset would be skipped
+    silently.
+
+    `ids`: by the topics' plain names. A new id is noted if no record of its topic was handled.
     """
     known = await conn.fetch(
         "SELECT topic, topic_id FROM known_topic WHERE topic = ANY($1::text[])", list(ids)

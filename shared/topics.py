@@ -1,4 +1,4 @@
-"""Every topic: who writes it, who reads it, how long it is kept. The broker, the access list and the docs follow this."""
+"""Every topic, with writers, readers and retention. Broker, access list and docs follow this."""
 
 from __future__ import annotations
 
@@ -13,28 +13,34 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from shared.kafka import OPEN, Security
 
 PARTITIONS: Final = 12
-"""Divides evenly among 1, 2, 3, 4, 6 or 12 replicas of a service; more replicas than this would idle."""
+"""Divides evenly among 1, 2, 3, 4, 6 or 12 replicas of a service; more would idle."""
 
 DAY_MS: Final = 24 * 3600 * 1000
 EVENTS_RETENTION_MS: Final = 14 * DAY_MS
 INTAKE_RETENTION_MS: Final = 3 * DAY_MS
-"""Topics that carry personal particulars in clear, because an outside party writes or reads them, are kept shortly."""
+"""Short retention of personal data in clear, in topics that an outside party writes or reads."""
 PERSONAL_SEGMENT_MS: Final = DAY_MS
-"""A record is deleted with the segment it is in, which takes records for so long. Kafka's own figure is a week."""
+"""Time for which a segment takes records; Kafka's default is a week.
+
+A record is deleted only with its segment.
+"""
 
 MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024
 DEAD_LETTER_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
-"""A dead letter is the record it was with headers more: the largest record must not be too large to be set aside."""
+"""A dead letter is the original record with more headers, so the largest record must still fit."""
 RECEIPT_BYTES_MAX: Final = 16 * 1024 * 1024 + 64 * 1024
-"""A receipt may name every line of a month's lists: 16 MiB of document, and room for its key and headers."""
+"""A receipt may name every line of a month's lists: 16 MiB, and room for key and headers."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. `personal`: carries personal particulars in clear, so it has short retention and access of its own.
+    """One topic.
 
-    `outside`: parties outside write it, whose clocks are not ours. The broker stamps each record as it comes. Retention goes
-    by a record's time, so one dated long ago would be deleted unread, and one dated in the future kept for as long again.
+    `personal`: it carries personal data in clear, with short retention and its own access.
+
+    `outside`: outside parties write it, and their clocks are not ours. So the broker stamps each
+    record on arrival. Retention goes by a record's time: an old date would delete it unread, and a
+    future date would keep it longer.
     """
 
     name: str
@@ -50,7 +56,7 @@ class Topic:
 
     @property
     def config(self) -> dict[str, str]:
-        """What the broker is told of the topic."""
+        """Return the topic's settings for the broker."""
         found = {_LARGEST: str(bytes_max_of(self.name)), "cleanup.policy": self.cleanup}
         if self.cleanup == "delete":
             found["retention.ms"] = str(self.retention_ms)
@@ -72,10 +78,16 @@ RECEIPTS: Final = "authority.receipts"
 SALES: Final = "streams.sales"
 RISK: Final = "streams.risk"
 SALES_TABLE: Final = "streams-sales-windows-changelog"
-"""What the faust table of `streams.sales` restores itself from; faust derives the name: `<app id>-<table>-changelog`."""
+"""The faust table of `streams.sales` restores itself from this topic.
+
+faust derives the name: `<app id>-<table>-changelog`.
+"""
 
 CARRIERS: Final = "carriers"
-"""Whoever sends waybills. The sandbox is carrier and authority at once; a real carrier may not write the authority's receipts."""
+"""The senders of waybills. A real carrier may not write the authority's receipts.
+
+The sandbox is carrier and authority at once.
+"""
 
 _HEARD: Final = (
     Topic(SUBMISSIONS, ("shops",), ("orders", "sandbox"), personal=True, outside=True),
@@ -90,27 +102,31 @@ _HEARD: Final = (
 
 
 def retention_s_of(topic: str) -> float:
-    """Seconds for which the log keeps a record of this topic, or its dead letter."""
+    """Return the seconds for which the log keeps a record of this topic, or its dead letter."""
     return next(t.retention_ms for t in TOPICS if t.name == topic) / 1000
 
 
 def dead_letters_of(topic: str) -> str:
+    """Return the name of the topic for the dead letters of a topic."""
     return f"{topic}.dead-letters"
 
 
 def bytes_max_of(topic: str) -> int:
-    """Bytes of the largest batch the broker takes for this topic: value, key and headers of a record that is alone in one."""
+    """Return the bytes of the largest batch that the broker takes for this topic.
+
+    A record alone in its batch counts with value, key and headers.
+    """
     if topic.endswith(dead_letters_of("")):
         return DEAD_LETTER_BYTES_MAX
     return RECEIPT_BYTES_MAX if topic == RECEIPTS else MESSAGE_BYTES_MAX
 
 
 OPERATORS: Final = "operators"
-"""The command line: it judges by reading every topic, and gives dead letters back to where they came from."""
+"""The command line: it reads every topic for its checks, and sends dead letters back."""
 ADMIN: Final = "admin"
 BROKER: Final = "broker"
 SUPER_USERS: Final = (ADMIN, BROKER)
-"""Who may do everything: the jobs that make topics and give rights, and the brokers among themselves."""
+"""Users with all rights: the jobs that make topics and grant rights, and the brokers."""
 GROUPS: Final = (
     ("orders", "orders"),
     ("payments", "payments"),
@@ -119,14 +135,14 @@ GROUPS: Final = (
     ("streams", "streams-sales"),
     ("sandbox", "sandbox"),
 )
-"""Who reads as a member of which consumer group."""
+"""Which user reads as a member of which consumer group."""
 
 PROBER: Final = "probe"
-"""The prober: it publishes as a shop does and looks at what becomes of it; it writes no dead letters."""
+"""The prober: it publishes as a shop does and watches its orders. It writes no dead letters."""
 
 
 def _also(topic: Topic) -> Topic:
-    """The row with those who may use a topic without being part of an order's way: the prober and the operators."""
+    """Add the prober and the operators, who use a topic without being part of an order's way."""
     writers = (PROBER,) if topic.name == SUBMISSIONS else ()
     readers = (PROBER,) if topic.name == ORDERS else ()
     return replace(
@@ -138,7 +154,7 @@ def _also(topic: Topic) -> Topic:
 
 TOPICS: Final[tuple[Topic, ...]] = (
     *(_also(t) for t in _HEARD),
-    # A dead letter keeps the original bytes, so it is as personal as where it came from.
+    # A dead letter keeps the original bytes, so it is as personal as its source.
     *(Topic(dead_letters_of(t.name), t.readers, (OPERATORS,), personal=t.personal) for t in _HEARD),
     Topic(SALES, ("streams",), (OPERATORS,)),
     Topic(RISK, ("streams",), (OPERATORS,)),
@@ -147,7 +163,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
 
 
 def named(topic: str, prefix: str = "") -> str:
-    """The topic's name on the broker; tests put a prefix before it."""
+    """Return the topic's name on the broker. Tests put a prefix before it."""
     return prefix + topic
 
 
@@ -160,10 +176,10 @@ async def create_topics(
     partitions: int = PARTITIONS,
     security: Security = OPEN,
 ) -> Sequence[str]:
-    """Create the topics that are missing; returns the names of those made. Running it again changes nothing.
+    """Create the missing topics. Return their names. May run again.
 
-    Topics that an earlier release made get the settings they lack, and take records as large as they must. Whatever else an
-    operator has set stays.
+    Topics of an earlier release get the settings they lack, and the size of records they need.
+    Other settings of an operator stay.
     """
     wanted = [*TOPICS, *extra]
     admin = AIOKafkaAdminClient(
@@ -194,7 +210,7 @@ def _new(topic: Topic, prefix: str, replicas: int, partitions: int) -> NewTopic:
 
 
 async def _complete(admin: AIOKafkaAdminClient, old: Mapping[str, Topic]) -> None:
-    """Give these topics the settings they lack, by their names on the broker."""
+    """Give these topics the settings they lack. `old`: by name on the broker."""
     answers = await admin.describe_configs(
         [ConfigResource(ConfigResourceType.TOPIC, name) for name in old]
     )
@@ -202,7 +218,7 @@ async def _complete(admin: AIOKafkaAdminClient, old: Mapping[str, Topic]) -> Non
     for code, why, _, name, entries in (each for answer in answers for each in answer.resources):
         if code:
             raise for_code(code)(f"{name}: {why}")
-        # The broker forgets whatever is not said again.
+        # The broker drops every setting that is not sent again.
         own = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_ON_TOPIC}
         wanted = old[name].config | own
         wanted[_LARGEST] = str(max(int(wanted[_LARGEST]), bytes_max_of(old[name].name)))
@@ -219,4 +235,4 @@ async def _complete(admin: AIOKafkaAdminClient, old: Mapping[str, Topic]) -> Non
 
 _LARGEST: Final = "max.message.bytes"
 _SET_ON_TOPIC: Final = 1
-"""Where a setting comes from, in the words of the protocol: DYNAMIC_TOPIC_CONFIG."""
+"""Source of a setting in the protocol: DYNAMIC_TOPIC_CONFIG."""

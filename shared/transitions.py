@@ -1,4 +1,4 @@
-"""A state machine as a table: any pair that is not in it is refused."""
+"""A state machine as a table: every pair that is missing from it is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ State = TypeVar("State")
 
 
 class IllegalTransition(Exception):
-    """This event is not allowed in this state."""
+    """The event is not allowed in this state."""
 
     def __init__(self, state: object, event: type) -> None:
         super().__init__(f"{event.__name__} is not allowed in state {state}")
@@ -18,13 +18,16 @@ class IllegalTransition(Exception):
 
 
 class Transitions(Generic[State]):
-    """A (state, event class) -> state table. To ignore an event is a row too: its target is the same state."""
+    """A (state, event class) -> state table.
+
+    An ignored event is a row with the same state as target.
+    """
 
     def __init__(self, table: Mapping[tuple[State, type], State]) -> None:
         self._table = dict(table)
 
     def next(self, state: State, event: object) -> State:
-        """The state after `event`; raises IllegalTransition for a pair that is not in the table."""
+        """Return the state after `event`. Raises IllegalTransition for a pair not in the table."""
         try:
             return self._table[state, type(event)]
         except KeyError:
@@ -38,7 +41,7 @@ class Transitions(Generic[State]):
             yield state, event, target
 
     def mermaid(self) -> str:
-        """The table as a mermaid state diagram, for the docs; rows that change nothing are left out."""
+        """Return a mermaid state diagram for the docs, without rows that change nothing."""
         lines = ["stateDiagram-v2"]
         for state, event, target in self:
             if state != target:

@@ -1,8 +1,4 @@
-"""What a service's process looks at by itself: its gauges, its invariants, its event loop, and whether it still moves.
-
-Looking must cost little. What presses on the intake is counted every 2 s; the rest every 15 s; and whatever turns out slow,
-because its tables have grown, is looked at less often, so that a share of the database's time is never exceeded.
-"""
+"""What a service's process checks by itself: gauges, invariants, event loop, and progress."""
 
 from __future__ import annotations
 
@@ -29,18 +25,21 @@ PRESSURE_EVERY_S: Final = 2.0
 GAUGES_EVERY_S: Final = 15.0
 INVARIANTS_EVERY_S: Final = 60.0
 SHARE: Final = 0.02
-"""Of the time of one database connection, what the gauges and what the invariants may take at most."""
+"""Largest share of one database connection's time, for the gauges and for the invariants."""
 INVARIANT_BOUND_S: Final = 60.0
 BEAT_S: Final = 0.25
 STUCK_S: Final = 30.0
 REACH_EVERY_S: Final = 5.0
 DATABASE_S: Final = 20.0
-"""How old the last look into the database may be: longer than a task ever waits for a connection of a busy pool."""
+"""Age in seconds at which the last look into the database proves nothing any more.
+
+It is longer than a task ever waits for a connection of a busy pool.
+"""
 _BEATS: Final = int(15 / BEAT_S)
 
 
 class Stuck(Unavailable):
-    """There is work and none is done; starting anew."""
+    """There is work, and none is done. The process must restart."""
 
     def __init__(self, part: str, says: str) -> None:
         super().__init__(f"{says}; starting anew")
@@ -48,7 +47,13 @@ class Stuck(Unavailable):
 
 
 class Vitals:
-    """The loops that look; `run` gives them. `pending` and `open_effects` press on the intake."""
+    """The loops that check the process, returned by `jobs`.
+
+    `pending` and `open_effects` slow the intake.
+
+    Checks must cost little. The figures that slow the intake are read every 2 s, the rest every 15
+    s. A check that is slow, because its tables have grown, runs less often and stays within SHARE.
+    """
 
     def __init__(
         self,
@@ -62,7 +67,7 @@ class Vitals:
         case_kinds: cases.Kinds | None = None,
         working: Any = None,
     ) -> None:
-        """`pool` is what the loops look with, `working` what records and effects are handled with: the same one by default."""
+        """The loops use `pool`. `working` serves records and effects; by default it is `pool`."""
         self._service = service
         self._pool = pool
         self._pools = [pool] if working is None or working is pool else [pool, working]
@@ -88,7 +93,7 @@ class Vitals:
             metrics.INVARIANT_SECONDS.labels(invariant.name)
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
-        """The loops; each ends only by cancellation, but the watchdog raises Stuck."""
+        """Return the loops. Each ends only by cancellation, but the watchdog raises Stuck."""
         return [
             self._press(),
             self._look(),
@@ -159,7 +164,7 @@ class Vitals:
                 self._ends_shown[row["reason"]] = row["times"]
 
     async def _judge(self) -> None:
-        """Look whether the service's own invariants hold; one transaction never shows what is merely under way."""
+        """Check the service's own invariants. One transaction never shows work half done."""
         rest_s = INVARIANTS_EVERY_S
         failures = LoopFailures(self._service, "invariants")
         while True:
@@ -180,7 +185,7 @@ class Vitals:
             rest_s = max(INVARIANTS_EVERY_S, (time.monotonic() - started) / SHARE)
 
     async def look_at(self, invariant: Invariant) -> int:
-        """How many rows break the invariant now; sets its gauges."""
+        """Return the number of rows that break the invariant now, and set its gauges."""
         started = time.monotonic()
         async with self._pool.acquire() as conn, conn.transaction(readonly=True):
             await conn.execute(f"SET LOCAL statement_timeout = {int(INVARIANT_BOUND_S * 1000)}")
@@ -219,7 +224,7 @@ class Vitals:
             await self.reach()
 
     async def reach(self) -> None:
-        """Show whether broker and database answer, so that what the absence of one explains need not ring as well."""
+        """Show whether broker and database answer: their absence mutes the alerts it explains."""
         metrics.REACHES.labels(self._service, "kafka").set(
             int(await self._consumer.reaches_broker())
         )
@@ -228,7 +233,10 @@ class Vitals:
         )
 
     async def _watch(self) -> None:
-        """End the process when there is work and none is done: aiokafka's consumers can stall without an error."""
+        """End the process if there is work and none is done.
+
+        aiokafka's consumers can stall without an error.
+        """
         while True:
             await asyncio.sleep(5)
             now = time.monotonic()
@@ -245,12 +253,12 @@ class Vitals:
 
 
 def waiting_for(pool: Any) -> int:
-    """Tasks that wait for one of the pool's connections; asyncpg does not tell, so its queue is asked."""
+    """Return the number of tasks that wait for a connection. asyncpg offers no such number."""
     return len(pool._queue._getters) if pool._queue is not None else 0
 
 
 def reason_of(error: BaseException) -> str:
-    """Under which reason the end of a process is counted."""
+    """Return the reason under which the end of a process is counted."""
     if isinstance(error, Stuck):
         return f"watchdog_{error.part}"
     if isinstance(error, TooManyGivenUp):
@@ -259,7 +267,10 @@ def reason_of(error: BaseException) -> str:
 
 
 async def note_end(pool: Any, error: BaseException) -> None:
-    """Count, where the next process finds it, that this one ends; without the database it goes uncounted."""
+    """Count the end of this process in the database, for the next process to show.
+
+    Without the database it goes uncounted.
+    """
     try:
         async with asyncio.timeout(2), pool.acquire() as conn:
             await conn.execute(

@@ -1,7 +1,4 @@
-"""XML from outside, read so that a hostile document costs nothing.
-
-No DTD, no entities, no network, no more than a limit.
-"""
+"""XML from outside, read without DTD, entities or network, and only up to a size."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ from lxml import etree
 from shared.errors import Unprocessable, UnprocessableReason
 
 XML_BYTES_MAX: Final = 1024 * 1024
-"""The largest document read unless the caller says less (bytes)."""
+"""Bytes of the largest document, unless the caller sets another limit."""
 
 _DECLARED: Final = re.compile(
     rb"""\A<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']"""
 )
-# Atomic groups: what was skipped once is never tried again, so a long prolog cannot make the search slow.
+# Atomic groups never try again what they skipped, so a long prolog cannot slow the search.
 _DOCTYPE: Final = re.compile(
     rb"\A(?>\s+|<\?(?>(?:(?!\?>).)*)\?>|<!--(?>(?:(?!-->).)*)-->)*+<!DOCTYPE",
     re.DOTALL | re.IGNORECASE,
@@ -29,23 +26,23 @@ _UTF8: Final = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
 # GB18030 has every character of the others, under the same bytes.
 _GB: Final = frozenset({b"gb2312", b"gb_2312-80", b"gbk", b"x-gbk", b"cp936", b"gb18030"})
 _CHINESE_MIN: Final = "\u2000"
-"""No character of a Chinese text that needs more than one byte in UTF-8 lies below, so it takes three."""
+"""Chinese characters of more than one byte in UTF-8 lie above, so they take three bytes."""
 HUGE_BYTES: Final = 8 * 1024 * 1024
-"""Above this the parser's own limit of 10 MB for one text is lifted; the caller's limit holds."""
+"""Above this size the parser's own limit of 10 MB per text is lifted. The caller's limit holds."""
 
 
 class Encodings(Enum):
-    """Which encodings a reader takes."""
+    """The encodings that a reader accepts."""
 
     UTF8 = "UTF-8"
     CHINESE = "UTF-8 or an encoding of the GB family"
-    """A document that names none and is no UTF-8 is read as GB18030."""
+    """A document that declares no encoding and is not UTF-8 is read as GB18030."""
 
 
 class XmlRefused(Unprocessable):
-    """This document is not read.
+    """The document is not read.
 
-    Too large, not UTF-8, not well-formed, with a DTD, or not of the shape expected.
+    It is too large, not UTF-8, not well-formed, has a DTD, or has an unexpected shape.
     """
 
     def __init__(self, message: str, reason: UnprocessableReason = "malformed") -> None:
@@ -55,17 +52,18 @@ class XmlRefused(Unprocessable):
 def parse_untrusted(
     data: bytes, max_bytes: int = XML_BYTES_MAX, encodings: Encodings = Encodings.UTF8
 ) -> etree._Element:
-    """The root element of a document of at most `max_bytes`; raises XmlRefused.
+    """Return the root element of a document of at most `max_bytes`. Raises XmlRefused.
 
-    Comments and processing instructions are dropped, so a text they stood in is whole: `12<!-- -->34` reads
-    `1234`.
+    Comments and processing instructions are dropped, so the text around them is whole: `12<!--
+    -->34` reads `1234`.
     """
     if len(data) > max_bytes:
         raise XmlRefused(
             f"a document has at most {max_bytes} bytes, this one has {len(data)}", "too_large"
         )
     body = _in_utf8(data, encodings)
-    # Before the parser sees it: a DTD is where entity bombs, external files and network addresses come from.
+    # Refuse a DTD before parsing: entity bombs, external files and network addresses come from
+    # there.
     if _DOCTYPE.match(body):
         raise XmlRefused("a document type declaration is not accepted")
     parser = etree.XMLParser(
@@ -82,7 +80,7 @@ def parse_untrusted(
     try:
         root = etree.fromstring(body, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        # Of lxml's text only the place is kept: the rest may quote the document.
+        # Keep only the place from lxml's text: the rest may quote the document.
         line = getattr(error, "lineno", None) or 0
         raise XmlRefused(f"the document is not well-formed at line {line}") from None
     if root.getroottree().docinfo.internalDTD is not None:
@@ -91,7 +89,10 @@ def parse_untrusted(
 
 
 def _in_utf8(data: bytes, encodings: Encodings) -> bytes:
-    """The document in UTF-8, without a byte order mark; raises XmlRefused for another encoding than is taken."""
+    """Return the document in UTF-8, without a byte order mark.
+
+    Raises XmlRefused for an encoding that is not accepted.
+    """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise XmlRefused(f"the encoding must be {encodings.value}, found UTF-16")
     body = data.removeprefix(codecs.BOM_UTF8)
@@ -111,18 +112,24 @@ def _in_utf8(data: bytes, encodings: Encodings) -> bytes:
                 f"the encoding must be {encodings.value}, byte {error.start} is not UTF-8"
             ) from None
         return _from_gb(body)
-    # Some senders declare GB2312 and write UTF-8: what reads as Chinese text in UTF-8 is no GB.
+    # Some senders declare GB2312 and write UTF-8. Bytes that read as Chinese in UTF-8 are not GB.
     return body if name not in _GB or _is_chinese(text) else _from_gb(body, body)
 
 
 def _is_chinese(text: str) -> bool:
-    """Whether most of what is not ASCII is Chinese. A point between names, `·`, is none, and its bytes are two of GB as well."""
+    """Tell whether most characters beyond ASCII are Chinese.
+
+    The point between names, `·`, is not Chinese, and its bytes are also a character of GB.
+    """
     other = [c for c in text if c >= "\x80"]
     return 2 * sum(c >= _CHINESE_MIN for c in other) >= len(other)
 
 
 def _from_gb(body: bytes, instead: bytes | None = None) -> bytes:
-    """The body in UTF-8; `instead` where it is no GB, raises XmlRefused if that is not given."""
+    """Return the body in UTF-8.
+
+    If it is not GB, return `instead`, or raise XmlRefused without it.
+    """
     try:
         return body.decode("gb18030").encode()
     except UnicodeError as error:
@@ -134,12 +141,12 @@ def _from_gb(body: bytes, instead: bytes | None = None) -> bytes:
 
 
 def local_name(element: etree._Element) -> str:
-    """The element's name without its namespace."""
+    """Return the element's name without its namespace."""
     return str(element.tag).rpartition("}")[2]
 
 
 def text_of(element: etree._Element) -> str:
-    """The element's own text, without surrounding blanks; raises XmlRefused if it holds elements."""
+    """Return the element's text without blanks around it. Raises XmlRefused for children."""
     if len(element):
         raise XmlRefused(
             f"{local_name(element)} holds elements where a text is expected", "unknown_shape"
@@ -148,9 +155,9 @@ def text_of(element: etree._Element) -> str:
 
 
 def fields_of(element: etree._Element) -> dict[str, str]:
-    """Texts of the children by local name, empty ones left out.
+    """Return the texts of the children by local name, without empty ones.
 
-    Raises XmlRefused for a name that comes twice: two readers might each take another one.
+    Raises XmlRefused for a repeated name: two readers might each take another value.
     """
     found: dict[str, str] = {}
     seen: set[str] = set()
