@@ -1,4 +1,4 @@
-"""Which roles, schemas and scripts a database of this release has."""
+"""The roles, schemas and migration scripts of this release's database."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from shared.settings import Settings, secret_of
 
 SERVICES: Final = ("orders", "payments", "tax", "customs")
 KEY_MAKERS: Final = ("orders",)
-"""Services that meet a person first and make their key."""
+"""Services that meet a person first and make the person's key."""
 KEY_READERS: Final = ("payments", "customs")
-"""Services that must print a document: an instruction to the bank, a declaration."""
+"""Services that must print personal data: in a command to the bank, or in a declaration."""
 
 
 class RolePasswords(Settings):
-    """The passwords the services' roles get, where the server asks for one."""
+    """Passwords of the services' roles, if the server requires them."""
 
     needs_postgres: ClassVar[bool] = False
 
@@ -36,18 +36,21 @@ class RolePasswords(Settings):
     )
 
     def given(self) -> dict[str, str]:
-        """Those that are set, by service."""
+        """Return the passwords that are set, by service."""
         found = {service: getattr(self, f"{service}_postgres_password") for service in SERVICES}
         return {service: password for service, password in found.items() if password}
 
 
 def passwords_in(folder: Path | str | None = None) -> dict[str, str]:
-    """The passwords of the services' roles, from the files `postgres_SERVICE` of a folder of secrets; none without a folder."""
+    """Return the passwords of the services' roles from a folder of secrets; none without a folder.
+
+    The files are named `postgres_SERVICE`.
+    """
     return _secrets_in(folder, "postgres", SERVICES)
 
 
 class UserPasswords(Settings):
-    """The passwords the broker's users get; none is needed for a user who has one already."""
+    """Passwords of the broker's users. A user with a password already needs none."""
 
     needs_postgres: ClassVar[bool] = False
 
@@ -83,14 +86,15 @@ class UserPasswords(Settings):
     )
 
     def given(self) -> dict[str, str]:
-        """Those that are set, by user."""
+        """Return the passwords that are set, by user."""
         found = {user: getattr(self, f"{user}_kafka_password") for user in PRINCIPALS}
         return {user: password.get_secret_value() for user, password in found.items() if password}
 
 
 class PartyKeys(Settings):
-    """The private keys of those programs of the stack that speak as a platform or carrier; `migrate` tells the database whose
-    they are.
+    """Private keys of the stack's programs that speak as a platform or carrier.
+
+    `migrate` tells the database whose keys they are.
     """
 
     needs_postgres: ClassVar[bool] = False
@@ -107,33 +111,36 @@ class PartyKeys(Settings):
     )
 
     def given(self) -> dict[str, bytes]:
-        """Those that are set, by program."""
+        """Return the keys that are set, by program."""
         found = {program: getattr(self, f"{program}_party_key") for program in SIGNERS}
         return {program: key.get_secret_value().encode() for program, key in found.items() if key}
 
 
 SIGNERS: Final = ("operators", "probe", "sandbox", "shops")
-"""The programs of the stack that speak as a platform or carrier."""
+"""The stack's programs that speak as a platform or carrier."""
 
 
 def party_keys_in(folder: Path | str | None = None) -> dict[str, bytes]:
-    """The keys of these programs, from the files `party_PROGRAM` of a folder of secrets; none without a folder."""
+    """Return the keys of the signing programs from a folder of secrets; none without a folder.
+
+    The files are named `party_PROGRAM`.
+    """
     return {program: key.encode() for program, key in _secrets_in(folder, "party", SIGNERS).items()}
 
 
 def _secrets_in(folder: Path | str | None, kind: str, names: Iterable[str]) -> dict[str, str]:
-    """The files `KIND_NAME` of a folder of secrets by name; none without a folder."""
+    """Return the files `KIND_NAME` of a folder of secrets by name; none without a folder."""
     if folder is None:
         return {}
     return {name: secret_of(Path(folder) / f"{kind}_{name}", "--secrets") or "" for name in names}
 
 
 def migrations() -> list[database.Migration]:
-    """Return every script in the order it runs: the vault's, then each service's.
+    """Return every script in the order of execution: the vault's, then each service's.
 
-    A schema begins with its `schema.sql`, which is frozen, and goes on with the numbered scripts of
-    the folder `migrations`: those of the kernel first, then the service's own. A service's rights
-    are granted anew whenever one of its scripts ran.
+    A schema begins with its frozen `schema.sql`. The numbered scripts of the folder `migrations`
+    follow: first those of the kernel, then the service's own. A service's rights are granted again
+    after any of its scripts ran.
     """
     scripts = [database.Migration("vault", "schema", _read("services.vault", "schema.sql"))]
     scripts += _numbered("vault", "services.vault", "")
@@ -152,7 +159,7 @@ _NUMBERED: Final = re.compile(r"[0-9]{4}_[a-z0-9_]+\.sql")
 
 
 def _numbered(schema: str, package: str, prefix: str) -> list[database.Migration]:
-    """Return the numbered scripts of a package in their order; its folder may be missing."""
+    """Return the numbered scripts of a package in their order. The folder may be missing."""
     folder = files(package).joinpath("migrations")
     if not folder.is_dir():
         return []
@@ -180,9 +187,10 @@ END LOOP; END $$;"""
 
 
 def rights(service: str) -> str:
-    """What the service's role may do: its own schema, and of the vault only what its work needs.
+    """Return the SQL that grants the role of a service its rights.
 
-    A table whose comment begins with `Append only` may neither be updated nor deleted from.
+    The role has its own schema, and of the vault only the necessary part. A table whose comment
+    begins with `Append only` allows neither update nor delete.
     """
     role = f"crossborder_{service}"
     vault = {True: "SELECT, INSERT", False: "SELECT"}[service in KEY_MAKERS]
@@ -202,7 +210,10 @@ def rights(service: str) -> str:
 
 
 async def migrate(dsn: str, passwords: Mapping[str, str] | None = None) -> list[str]:
-    """Bring the database at `dsn` to this release; returns the scripts that ran. Safe to run any number of times at once."""
+    """Bring the database at `dsn` to this release. Return the scripts that ran.
+
+    It may run any number of times at once.
+    """
     return await database.apply(dsn, SERVICES, migrations(), passwords)
 
 

@@ -1,10 +1,4 @@
-"""Every metric of the project, declared once; labels are from closed sets and never name an order or a person.
-
-Whatever comes from outside and is not in its label's set reads `other`, so no input can make series without end. The set of
-the authority's statuses is customs' own and is closed in its app with `restrict_labels`; until then that label reads `other`. So are the
-kinds of case of each service. Where all
-values are known the children are made at the start, so that a counter stands at 0 before its first event and `rate` sees it.
-"""
+"""Every metric of the project, declared once. No label names an order or a person."""
 
 from __future__ import annotations
 
@@ -22,7 +16,8 @@ from shared.events import EVENT_TYPES
 from shared.events.customs import ReceiptEvent
 from shared.money import EXPONENTS
 
-client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of all series, which nothing here reads
+# unused, and a third of all series
+client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 OTHER: Final = "other"
 
@@ -64,7 +59,7 @@ NOTICE_MESSAGES: Final = (
     "CEB712",
     "CEB216",
 )
-"""Receipts that need nothing: each has its label, and no series before it comes."""
+"""Receipts that need no action. Each has its label, but no series before the first one comes."""
 RECEIPT_FACTS: Final = tuple(
     kind.__name__ for kind in EVENT_TYPES.values() if issubclass(kind, ReceiptEvent)
 )
@@ -85,7 +80,7 @@ INTAKE_TYPES: Final = {
 }
 REASONS: Final = UNPROCESSABLE_REASONS
 PROBE: Final = "probe"
-"""The corridor of synthetic orders, so that they are told apart wherever corridors are."""
+"""The corridor of synthetic orders, which tells them apart wherever corridors are shown."""
 CORRIDORS: Final = (
     "US-CN",
     "JP-CN",
@@ -99,9 +94,9 @@ CORRIDORS: Final = (
     "CN-FR",
     PROBE,
 )
-"""The corridors that are watched one by one."""
+"""The corridors with a label of their own."""
 CURRENCIES: Final = ("CNY", "USD", "EUR", "RUB")
-"""The currencies whose counters stand from the start; others come into being with their first amount."""
+"""Currencies whose counters exist from the start. Others appear with their first amount."""
 STAGES: Final = ("payment", "tax", "declaration", "release", "total")
 ENDS: Final = ("fulfilled", "rejected", "cancelled", "returned")
 OPEN_STATES: Final = ("awaits_order", "placed", "lodged", "withdrawing", "unwinding")
@@ -115,8 +110,10 @@ SUMMARY_STATES: Final = ("requested", "accepted", "refused", "declared", "closed
 CONSOLIDATED_STAGES: Final = ("generated", "declared", "returned", "closed")
 UNCONSOLIDATED: Final = ("open", "requested", "set_aside")
 CALL_OUTCOMES: Final = ("ok", "timeout", "unreachable", "error", "unreadable", "busy", "forbidden")
-"""`ok`: an answer that could be read, whatever it said; `error`: an HTTP status of 400 or more; `busy`: 429 or 503; `forbidden`:
-401, 403 or 407."""
+"""`ok`: a readable answer, whatever its content; `error`: an HTTP status of 400 or more.
+
+`busy`: status 429 or 503; `forbidden`: 401, 403 or 407.
+"""
 TIMERS: Final = (
     "lodge",
     "bills",
@@ -128,7 +125,7 @@ TIMERS: Final = (
     "lapses",
 )
 ASIDE_SOURCES: Final = ("effect", "outbox", *TIMERS)
-"""Where items are set aside: instructions, records to publish, and what timers work on."""
+"""Where items are set aside: commands, records to publish, and the items of timers."""
 ASIDE_REASONS: Final = (*REASONS, "sealed")
 LOOPS: Final = ("effects", "relay", "requests", "rules", "sweep", "gauges", "invariants", *TIMERS)
 EFFECT_OUTCOMES: Final = ("answered", "unknown", "conflict", "unsettled")
@@ -139,12 +136,22 @@ _PARTITIONS: Final = frozenset(str(number) for number in range(256))
 
 
 class _Closed(client.metrics.MetricWrapperBase):
-    """A metric whose label values are from closed sets; any other value reads `other`."""
+    """A metric with labels from closed sets. Any other value reads `other`.
+
+    So no input from outside can make series without end. If all values are known, the children are
+    made at the start. A counter then stands at 0 before its first event, and `rate` sees that
+    event.
+    """
 
     _sets: dict[str, Collection[str] | Normalise]
 
     def restrict_labels(self, **sets: Collection[str] | Normalise) -> Self:
-        """Close labels: each to a set of values, or by a function that maps every value into one."""
+        """Close labels: each to a set of values, or by a function that maps every value into a set.
+
+        Until then a label reads `other`. The app of a service closes the labels whose values it
+        owns: the authority's statuses (customs) and the kinds of case. Raises ValueError for an
+        unknown label.
+        """
         unknown = sets.keys() - set(self._labelnames)
         if unknown:
             raise ValueError(f"{self._name} has no label {', '.join(sorted(unknown))}")
@@ -155,7 +162,7 @@ class _Closed(client.metrics.MetricWrapperBase):
         return self
 
     def labels(self, *values: Any, **named: Any) -> Any:
-        """The child of these values. One that is there already costs a single look-up."""
+        """Return the child of these values. A known child costs a single look-up."""
         if not named and (found := self._metrics.get(values)) is not None:
             return found
         values = values or tuple(named[name] for name in self._labelnames)
@@ -169,18 +176,18 @@ class _Closed(client.metrics.MetricWrapperBase):
         return text if text in allowed else OTHER
 
     def begin(self, *sets: Iterable[Any]) -> Self:
-        """Make the children of every combination, at 0; a set is given for each label, in order."""
+        """Make the children of every combination, at 0. Give one set for each label, in order."""
         for values in itertools.product(*(tuple(found) for found in sets)):
             self.labels(*values)
         return self
 
     def closed_to(self, label: str) -> frozenset[str] | None:
-        """The values a label can have besides `other`; None where a function decides."""
+        """Return the values that a label can have besides `other`; None if a function decides."""
         found = self.__dict__.get("_sets", {}).get(label)
         return found if isinstance(found, frozenset) else None
 
     def closed_labels(self) -> frozenset[str]:
-        """The labels that have a closed set."""
+        """Return the labels that have a closed set."""
         return frozenset(self.__dict__.get("_sets", {}))
 
 
@@ -197,14 +204,17 @@ class Histogram(_Closed, client.Histogram):
 
 
 class OwnedGauge:
-    """The children of a gauge that this process shows; one that it has no more is removed, for its new owner shows it now."""
+    """The children of a gauge that this process owns.
+
+    A child that it no longer owns is removed: its new owner shows it now.
+    """
 
     def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
         self._now: set[tuple[str, ...]] = set()
 
     def show(self, values: Mapping[tuple[str, ...], float]) -> None:
-        """These, by their labels' values, and no others."""
+        """Show these values, by their labels' values, and no others."""
         for labels, value in values.items():
             self._gauge.labels(*labels).set(value)
         for labels in self._now - values.keys():
@@ -213,20 +223,24 @@ class OwnedGauge:
 
 
 def exemplar(traceparent: bytes | None) -> dict[str, str] | None:
-    """The trace a measurement belongs to, for OpenMetrics: `trace_id` of a W3C traceparent; None if there is no valid one."""
+    """Return the trace of a measurement for OpenMetrics; None without a valid one.
+
+    It is the `trace_id` of a W3C traceparent.
+    """
     valid = traceparent_of(traceparent)
     return {"trace_id": valid[3:35].decode("ascii")} if valid is not None else None
 
 
 def corridor_of(value: str) -> str:
-    """The label of a corridor; those that are not watched one by one are added up under `other`."""
+    """Return the label of a corridor; `other` for a corridor without a label of its own."""
     return value if value in CORRIDORS else OTHER
 
 
 def first(most: int) -> Normalise:
-    """For codes our own rules and tables bring, which others add to: the first `most` different ones; the rest is `other`.
+    """Return a function that keeps the first `most` different codes; the rest reads `other`.
 
-    What has not the shape of a code is `other` at once: a name, a phone or an identity number has not.
+    It is for codes of rules and tables, which may grow. A text without the shape of a code always
+    reads `other`, such as a name, a phone or an identity number.
     """
     known: set[str] = set()
 
@@ -244,7 +258,10 @@ _CODE: Final = re.compile(r"-?[0-9]{1,7}|[a-z][a-z0-9_.-]{2,40}")
 
 
 def event_type_of(value: str) -> str:
-    """The label of a record's type: a receipt's is its message type without the status, and what is not ours is `other`."""
+    """Return the label of a record's type; `other` if it is not ours.
+
+    The label of a receipt is its message type without the status.
+    """
     if value in _EVENT_TYPES:
         return value
     message = value.partition(".")[0].removesuffix("Message")
@@ -813,7 +830,10 @@ PROBE_IN_FLIGHT: Final = Gauge(
 
 
 def export(*unlabelled: client.metrics.MetricWrapperBase) -> None:
-    """Show metrics without labels on this process's /metrics: only the process that sets them does, a 0 elsewhere would lie."""
+    """Show metrics without labels on this process's /metrics.
+
+    Only the process that sets them does this: a 0 elsewhere would be false.
+    """
     for metric in unlabelled:
         if metric._name not in _exported:
             _exported.add(metric._name)
@@ -824,7 +844,10 @@ _exported: Final[set[str]] = set()
 
 
 def begin(service: str, hears: Mapping[str, Collection[str]]) -> None:
-    """Make the children a service's kernel has from the start: `hears` is which types it takes from which topic."""
+    """Make the children that a service's kernel has from the start.
+
+    `hears` are the event types that the service takes, by topic.
+    """
     one = (service,)
     for metric in (
         PROCESSING,
@@ -869,7 +892,7 @@ def begin(service: str, hears: Mapping[str, Collection[str]]) -> None:
 
 
 def labelled() -> Sequence[_Closed]:
-    """Every metric here that has labels."""
+    """Return every metric here that has labels."""
     return [
         found for found in globals().values() if isinstance(found, _Closed) and found._labelnames
     ]

@@ -108,9 +108,7 @@ class _CommittedThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         made = super()._create_worker_consumer(transport)
-        made._isolation_level = (
-            "read_committed"  # read at its start; faust has no such setting
-        )
+        made._isolation_level = "read_committed"  # read at its start; faust has no such setting
         return made
 
 

@@ -1,4 +1,4 @@
-"""The facts on the wire, split by who publishes them. A published type is never edited: a new meaning is a v2."""
+"""The events on the wire, by publisher. A published type is never edited: a new meaning is a v2."""
 
 from __future__ import annotations
 

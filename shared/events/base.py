@@ -1,4 +1,4 @@
-"""What every event is: a frozen, self-sufficient fact in the past tense, with no id and no clock of its own inside."""
+"""The base of every event: a frozen fact in the past tense, without an id or a clock of its own."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {}
-"""Wire type (`payment.captured.v1`) to class, filled as classes are declared."""
+"""Wire type (`payment.captured.v1`) to class. Each class adds itself when it is declared."""
 
 
 class UnknownEventType(ValueError):
-    """The wire type is not one this release knows."""
+    """This release does not know the wire type."""
 
 
 class Fact(BaseModel):
-    """A frozen piece of a message; unknown fields from a newer writer are ignored."""
+    """A frozen piece of a message. Unknown fields of a newer writer are ignored."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", strict=False, ser_json_bytes="base64", val_json_bytes="base64"
     )
 
     def to_json(self) -> bytes:
-        """The bytes for the wire: `model_dump_json` without a text in between."""
+        """Return the bytes for the wire: `model_dump_json` without a text in between."""
         return self.__pydantic_serializer__.to_json(self)
 
 
@@ -45,16 +45,16 @@ class Event(Fact):
 
     @classmethod
     def from_json(cls, value: bytes) -> Self:
-        """Read from the wire; raises pydantic.ValidationError, a ValueError."""
+        """Read an event from the wire. Raises pydantic.ValidationError, a ValueError."""
         found: Self = cls.__pydantic_validator__.validate_json(value)
         return found
 
 
 class Fault(Fact):
-    """One reason of a refusal: which field broke which rule, what was found, what was expected.
+    """One reason of a refusal: which field broke which rule, the value found, the value expected.
 
-    `code` is the field's own code where there is one (domain: 1332, -621005 ...). `found` never carries an identity
-    number, name, phone or address: such values are masked by whoever makes the fault.
+    `code` is the field's own code, if there is one (1332, -621005 ...). `found` never carries an
+    identity number, name, phone or address: the maker of the fault masks such values.
     """
 
     field: str
@@ -65,7 +65,7 @@ class Fault(Fact):
 
 
 def event_type_of(wire_type: str) -> type[Event]:
-    """The class of a wire type; raises UnknownEventType for one this release does not know."""
+    """Return the class of a wire type. Raises UnknownEventType for a type of another release."""
     try:
         return EVENT_TYPES[wire_type]
     except KeyError:

@@ -1,4 +1,4 @@
-"""What customs says."""
+"""The events of customs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from shared.money import Money
 
 
 class Side(Fact):
-    """One side of a mismatch: which document says what. Personal values are masked or digests."""
+    """One side of a mismatch: a document and its value. Personal values are masked or digests."""
 
     document: str
     value: str
 
 
 class Mismatch(Fact):
-    """Two documents disagree; `code` is the authority's own inner code (1332 ...)."""
+    """Two documents disagree. `code` is the authority's own inner code (1332 ...)."""
 
     code: str
     field: str
@@ -28,7 +28,7 @@ class Mismatch(Fact):
 
 
 class CustomsEvent(Event):
-    """A fact of the customs service."""
+    """An event of the customs service."""
 
 
 class DocumentsMismatched(CustomsEvent):
@@ -39,7 +39,10 @@ class DocumentsMismatched(CustomsEvent):
 
 
 class WaybillCorrected(CustomsEvent):
-    """The carrier sent another waybill before the list was lodged: the list will have this one. `instead_of` is the number before."""
+    """The carrier sent another waybill before the list was lodged, and the list will have this one.
+
+    `instead_of` is the earlier number.
+    """
 
     type: ClassVar[str] = "customs.waybill-corrected.v1"
     logistics_code: str
@@ -58,9 +61,10 @@ class ListLodged(CustomsEvent):
 
 
 class ReceiptEvent(CustomsEvent):
-    """A fact that a receipt told: `status` is its returnStatus, `info` its returnInfo without personal values.
+    """An event that a receipt caused.
 
-    `status` is empty where no receipt came: the list could not be printed here, and customs never had it.
+    `status` is the receipt's returnStatus, `info` its returnInfo without personal values. `status`
+    is empty without a receipt: the list could not be printed here, and customs never had it.
     """
 
     cop_no: str
@@ -70,76 +74,85 @@ class ReceiptEvent(CustomsEvent):
 
 
 class ListAccepted(ReceiptEvent):
-    """120: accepted into customs' store."""
+    """120: customs accepted the list into its store."""
 
     type: ClassVar[str] = "customs.list-accepted.v1"
 
 
 class ListInReview(ReceiptEvent):
-    """300: an officer looks at the list."""
+    """300: an officer examines the list."""
 
     type: ClassVar[str] = "customs.list-in-review.v1"
 
 
 class ExaminationOrdered(ReceiptEvent):
-    """500: the goods are opened."""
+    """500: customs opens the goods."""
 
     type: ClassVar[str] = "customs.examination-ordered.v1"
 
 
 class GoodsHeld(ReceiptEvent):
-    """505, 600: suspended."""
+    """505, 600: customs suspended the goods."""
 
     type: ClassVar[str] = "customs.goods-held.v1"
 
 
 class ListReturned(ReceiptEvent):
-    """100 or a negative code: sent back to be corrected; the correction follows under a number of its own."""
+    """100 or a negative code: customs sent the list back for correction.
+
+    The correction follows under a number of its own.
+    """
 
     type: ClassVar[str] = "customs.list-returned.v1"
     attempt: int
 
 
 class ListRefused(ReceiptEvent):
-    """100 or a negative code that no correction can mend, or too many corrections: an end at the border."""
+    """100 or a negative code that no correction can mend, or too many corrections.
+
+    This is an end at the border.
+    """
 
     type: ClassVar[str] = "customs.list-refused.v1"
     faults: tuple[Fault, ...]
 
 
 class GoodsReleased(ReceiptEvent):
-    """800 (or 899 where 800 never came): the goods may go."""
+    """800 (or 899 if 800 never came): customs released the goods."""
 
     type: ClassVar[str] = "customs.goods-released.v1"
 
 
 class ListClosed(ReceiptEvent):
-    """899: the list is closed."""
+    """899: customs closed the list."""
 
     type: ClassVar[str] = "customs.list-closed.v1"
 
 
 class GoodsDetained(ReceiptEvent):
-    """501, 502, 503, 599: seized; an end at the border."""
+    """501, 502, 503, 599: customs seized the goods. This is an end at the border."""
 
     type: ClassVar[str] = "customs.goods-detained.v1"
 
 
 class ReturnShipmentOrdered(ReceiptEvent):
-    """700: customs sends the goods back; an end at the border."""
+    """700: customs sends the goods back. This is an end at the border."""
 
     type: ClassVar[str] = "customs.return-shipment-ordered.v1"
 
 
 class ListWithdrawn(CustomsEvent):
-    """Nothing was lodged, or the authority granted the cancellation: the goods never enter."""
+    """The goods never enter: nothing was lodged, or the authority granted the cancellation."""
 
     type: ClassVar[str] = "customs.list-withdrawn.v1"
     cop_no: str | None = None
 
 
 class ReturnOpened(CustomsEvent):
-    """The list was cleared already, so the goods must come back: a return request is lodged. `return_no` counts from 1."""
+    """A return request is lodged: the list was already cleared, so the goods must come back.
+
+    `return_no` counts from 1.
+    """
 
     type: ClassVar[str] = "customs.return-opened.v1"
     invt_no: str
@@ -147,7 +160,7 @@ class ReturnOpened(CustomsEvent):
 
 
 class ReturnGranted(CustomsEvent):
-    """The authority granted the return: if the goods are back by the end of `back_by`, no tax is levied on them."""
+    """The authority granted the return. No tax is levied on goods back by the end of `back_by`."""
 
     type: ClassVar[str] = "customs.return-granted.v1"
     invt_no: str
@@ -156,9 +169,11 @@ class ReturnGranted(CustomsEvent):
 
 
 class ReturnedLine(Fact):
-    """A line of an order of which goods came back: how many by this return, and how many by those before it.
+    """A line of an order with returned goods.
 
-    `ordered` is the whole quantity, `total` its price; `tax` what was assessed on it. A line that stays has quantity 0.
+    `quantity` came back by this return, `returned_before` by earlier returns. `ordered` is the
+    whole quantity and `total` its price. `tax` was assessed on the line. A line that stays has
+    quantity 0.
     """
 
     line_no: int
@@ -170,15 +185,18 @@ class ReturnedLine(Fact):
 
     @property
     def returned(self) -> Decimal:
-        """How many are back now, by this return and those before."""
+        """Return the quantity that is back now, by this return and earlier ones."""
         return self.returned_before + self.quantity
 
 
 class GoodsBack(CustomsEvent):
-    """Goods of a cleared list are back where they were released. All lines of the order are told, also those that stay.
+    """Goods of a cleared list are back at the place of their release.
 
-    `in_time`: applied for and back within the terms of the law, so that no tax is levied on them and the buyer's yearly
-    quota is given back; else both stand. `refund_if_late`: the merchant refunds the goods all the same.
+    All lines of the order are given.
+
+    `in_time`: the return was applied for, and the goods were back, within the terms of the law.
+    Then no tax is levied on them, and the buyer's yearly quota is given back. Otherwise both stand.
+    `refund_if_late`: the merchant refunds the goods all the same.
     """
 
     invt_no: str
@@ -191,19 +209,22 @@ class GoodsBack(CustomsEvent):
 
 
 class GoodsPartlyReturned(GoodsBack):
-    """Some of the goods are back; others of the list stay cleared."""
+    """Some of the goods are back. Other goods of the list stay cleared."""
 
     type: ClassVar[str] = "customs.goods-partly-returned.v1"
 
 
 class GoodsReturned(GoodsBack):
-    """With these goods all of the list are back."""
+    """With these goods, all goods of the list are back."""
 
     type: ClassVar[str] = "customs.goods-returned.v1"
 
 
 class ReturnRefused(CustomsEvent):
-    """The return cannot be, by the law's terms, by what is left to return, or by the authority: the sale stands."""
+    """The return is impossible, and the sale stands.
+
+    The law's terms, the goods left to return, or the authority forbid it.
+    """
 
     type: ClassVar[str] = "customs.return-refused.v1"
     status: str
@@ -211,8 +232,11 @@ class ReturnRefused(CustomsEvent):
 
 
 class TaxBilled(CustomsEvent):
-    """CEB816: what customs took for a released list, by kind of tax; with it what the order said the shop had withheld, and
-    when the goods were released. `returns`: the last return of its goods that was back when this was said."""
+    """CEB816: the tax that customs took for a released list, by kind of tax.
+
+    The shop had withheld `withheld`, according to the order. Customs released the goods at
+    `released_at`. `returns` is the last return of its goods that was back at this event.
+    """
 
     type: ClassVar[str] = "customs.tax-billed.v1"
     invt_no: str
@@ -229,7 +253,10 @@ class TaxBilled(CustomsEvent):
 
 
 class TaxBillContradicted(CustomsEvent):
-    """A second CEB816 for the same list says another number or amount; the first stands until a person has looked."""
+    """A second CEB816 for the same list has another number or amount.
+
+    The first bill stands until a person has looked.
+    """
 
     type: ClassVar[str] = "customs.tax-bill-contradicted.v1"
     tax_no: str
@@ -239,9 +266,10 @@ class TaxBillContradicted(CustomsEvent):
 
 
 class TaxBillCorrected(CustomsEvent):
-    """Customs voided its bill `replaces` and issued `tax_no` for the same list: that is what is owed, in all `total`.
+    """Customs voided its bill `replaces` and issued `tax_no` for the same list.
 
-    `returns`: the last return of its goods that was back when this was said.
+    The order now owes `total` in all. `returns` is the last return of its goods that was back at
+    this event.
     """
 
     type: ClassVar[str] = "customs.tax-bill-corrected.v1"
@@ -256,7 +284,9 @@ class TaxBillCorrected(CustomsEvent):
 
 
 class TaxBillConsolidated(CustomsEvent):
-    """CEB816 or CEB818 with status 2: the bill is in a payment book, to be paid with the others of it."""
+    """CEB816 or CEB818 with status 2: the bill is in a payment book and is paid with its other
+    bills.
+    """
 
     type: ClassVar[str] = "customs.tax-bill-consolidated.v1"
     tax_no: str
@@ -271,14 +301,17 @@ class TaxBillVoided(CustomsEvent):
 
 
 class SummaryEvent(CustomsEvent):
-    """A fact about the consolidation of a closed export list: `summary_no` is the copNo of the request (CEB701) it is in."""
+    """An event about the consolidation of a closed export list.
+
+    `summary_no` is the copNo of its request (CEB701).
+    """
 
     invt_no: str
     summary_no: str
 
 
 class SummaryRequested(SummaryEvent):
-    """The list is in a request to consolidate the lists of a month, to be done by the end of `due_by`."""
+    """The list is in a request to consolidate a month's lists, by the end of `due_by`."""
 
     type: ClassVar[str] = "customs.summary-requested.v1"
     month: str
@@ -286,8 +319,11 @@ class SummaryRequested(SummaryEvent):
 
 
 class SummaryRefused(SummaryEvent):
-    """CEB702 with 100 or a negative code: the request was refused. `set_aside`: the refusal names this list, so a person must look;
-    else it is asked for anew, or a person decides about the whole request."""
+    """CEB702 with 100 or a negative code: customs refused the request.
+
+    `set_aside`: the refusal names this list, so a person must look. Otherwise the list is requested
+    again, or a person decides about the whole request.
+    """
 
     type: ClassVar[str] = "customs.summary-refused.v1"
     status: str
@@ -296,14 +332,17 @@ class SummaryRefused(SummaryEvent):
 
 
 class DeclaredPart(Fact):
-    """A line of the list, and the line of the declaration that it is part of."""
+    """A line of the list, and the line of the declaration that contains it."""
 
     line_no: int
     declared_line: int
 
 
 class ListConsolidated(SummaryEvent):
-    """CEB792: lines of the list are in a formal export declaration that has a number. Lines in another one are told of theirs."""
+    """CEB792: lines of the list are in a formal export declaration with a number.
+
+    Lines in another declaration have an event of their own.
+    """
 
     type: ClassVar[str] = "customs.list-consolidated.v1"
     decl_seq_no: str
@@ -312,7 +351,7 @@ class ListConsolidated(SummaryEvent):
 
 
 class ConsolidatedDeclarationClosed(SummaryEvent):
-    """CEB792: the declaration that these lines are in is closed; a refund of VAT may be claimed of them."""
+    """CEB792: the declaration of these lines is closed, so a refund of their VAT may be claimed."""
 
     type: ClassVar[str] = "customs.consolidated-declaration-closed.v1"
     decl_seq_no: str

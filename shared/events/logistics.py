@@ -1,4 +1,4 @@
-"""What carriers say, as the services keep it: the wire form has personal particulars, these have digests only."""
+"""The events of carriers, as the services keep them: with digests instead of personal data."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from shared.money import Money
 
 
 class WaybillIssued(Event):
-    """The carrier booked the parcel; the waybill document of the three-document match.
+    """The carrier booked the parcel. This is the waybill in the match of three documents.
 
-    Weight in kilograms. Digests and lengths are as in `SealedConsignee`.
+    Weights are in kilograms. Digests and lengths are as in `SealedConsignee`.
     """
 
     type: ClassVar[str] = "waybill.issued.v1"

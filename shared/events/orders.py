@@ -1,4 +1,4 @@
-"""What orders says."""
+"""The events of orders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ End = Literal["rejected", "cancelled"]
 
 
 class Party(Fact):
-    """An enterprise: customs registration number (10) or unified social credit code (18), and its name."""
+    """An enterprise. `code` is its customs registration number (10) or social credit code (18)."""
 
     code: str
     name: str
@@ -25,14 +25,17 @@ class Party(Fact):
 
 
 class NetContent(Fact):
-    """What one unit of the goods contains, where a rule asks: millilitres, grams or pieces."""
+    """The content of one unit of the goods, if a rule needs it: millilitres, grams or pieces."""
 
     value: Decimal
     unit: Literal["ml", "g", "piece"]
 
 
 class Line(Fact):
-    """One line of an order; quantities in `unit`, weights in kilograms, prices of one unit in major units."""
+    """One line of an order.
+
+    Quantities are in `unit`, weights in kilograms, unit prices in major units.
+    """
 
     line_no: int
     sku: str
@@ -50,21 +53,21 @@ class Line(Fact):
 
 
 class ReturnPart(Fact):
-    """What of a line is given back, in its unit; no quantity means all that is left of it."""
+    """The quantity of a line that is given back, in the line's unit. None means the whole rest."""
 
     line_no: int
     quantity: Decimal | None = None
 
 
 class OrdersEvent(Event):
-    """A fact of the orders service."""
+    """An event of the orders service."""
 
 
 class OrderPlaced(OrdersEvent):
-    """An order passed every intake rule and is open; the document the other services work from.
+    """An order passed every intake rule and is open. The other services work from this document.
 
-    `taxed_at`: the moment whose day gives the tariff, the exchange rate and the year of the quota, where that is another day than
-    that of `placed_at`: the order came long after it was placed.
+    `taxed_at` is set if the order came long after it was placed. Its day then gives the tariff, the
+    exchange rate and the year of the quota, instead of the day of `placed_at`.
     """
 
     type: ClassVar[str] = "order.placed.v1"
@@ -92,14 +95,14 @@ class OrderPlaced(OrdersEvent):
 
     @property
     def counts_at(self) -> datetime:
-        """The moment whose day in Beijing the order counts on."""
+        """Return the moment whose day in Beijing the order counts on."""
         return self.taxed_at or self.placed_at
 
 
 class OrderRejected(OrdersEvent):
-    """The order's end: it was refused at intake, or by the bank, tax or customs and everything done was undone.
+    """The order's end: intake, bank, tax or customs refused it, and everything done was undone.
 
-    Its number is used up: a mended order is sent under a new number.
+    Its number is used up: a corrected order needs a new number.
     """
 
     type: ClassVar[str] = "order.rejected.v1"
@@ -109,7 +112,10 @@ class OrderRejected(OrdersEvent):
 
 
 class OrderResubmitted(OrdersEvent):
-    """A submission came for an order that is there already: `exists`, or `exists_with_different_<field>`."""
+    """A submission came for an existing order.
+
+    `verdict` is `exists` or `exists_with_different_<field>`.
+    """
 
     type: ClassVar[str] = "order.resubmitted.v1"
     order_no: str
@@ -118,10 +124,10 @@ class OrderResubmitted(OrdersEvent):
 
 
 class WithdrawalAsked(OrdersEvent):
-    """The order is to be undone and customs must first say whether the goods can still be held back.
+    """The order is to be undone. Customs must first say whether the goods can still be held back.
 
-    `lines`: of released goods only these are given back; none means all that is left. `refund_if_late` is the merchant's
-    decision about goods that come back after the term.
+    `lines`: of released goods, only these are given back; none means all that is left.
+    `refund_if_late` is the merchant's decision about goods that come back after the term.
     """
 
     type: ClassVar[str] = "order.withdrawal-asked.v1"
@@ -131,7 +137,10 @@ class WithdrawalAsked(OrdersEvent):
 
 
 class OrderUnwinding(OrdersEvent):
-    """The border no longer stands in the way and nothing was released: money goes back and the quota is freed."""
+    """The border no longer stands in the way and nothing was released.
+
+    Money goes back, and the quota is freed.
+    """
 
     type: ClassVar[str] = "order.unwinding.v1"
     towards: End
@@ -139,10 +148,11 @@ class OrderUnwinding(OrdersEvent):
 
 
 class ReturnAccepted(OrdersEvent):
-    """Released goods are back: what belongs to them goes back as well. `whole`: with them all of the order is back.
+    """Released goods are back, so their money and quota go back as well.
 
-    In time: the price, the tax withheld and the yearly quota of the lines. Late: the price alone, if `refund_goods`; the
-    tax stays levied and the quota used.
+    In time, these are the price, the tax withheld and the yearly quota of the lines. Late, only the
+    price goes back, if `refund_goods`: the tax stays levied and the quota used. `whole`: the whole
+    order is back now.
     """
 
     type: ClassVar[str] = "order.return-accepted.v1"
@@ -154,7 +164,10 @@ class ReturnAccepted(OrdersEvent):
 
 
 class OrderFulfilled(OrdersEvent):
-    """The order's end: customs released the goods; it counts as a verified sale (three documents and a release)."""
+    """The order's end: customs released the goods.
+
+    The order counts as a verified sale, with three documents and a release.
+    """
 
     type: ClassVar[str] = "order.fulfilled.v1"
     order_no: str
@@ -165,7 +178,7 @@ class OrderFulfilled(OrdersEvent):
 
 
 class OrderCancelled(OrdersEvent):
-    """The order's end: the buyer or shop called it off and everything done was undone."""
+    """The order's end: buyer or shop cancelled it, and everything done was undone."""
 
     type: ClassVar[str] = "order.cancelled.v1"
     order_no: str
@@ -174,8 +187,11 @@ class OrderCancelled(OrdersEvent):
 
 
 class GivenBack(OrdersEvent):
-    """A return is closed. `goods_value` is the price of the goods that came back by it, `amount` what the buyer was
-    refunded for them, `tax_not_levied` the tax assessed on them that is not levied: none if they came late (`in_time`)."""
+    """A return is closed.
+
+    `goods_value` is the price of its goods, and `amount` is the buyer's refund for them.
+    `tax_not_levied` is their assessed tax that is not levied: zero if they came late (`in_time`).
+    """
 
     order_no: str
     corridor: str
@@ -188,19 +204,19 @@ class GivenBack(OrdersEvent):
 
 
 class OrderPartlyReturned(GivenBack):
-    """Some of the goods came back and what belongs to them was given back; the sale of the others stands."""
+    """Some of the goods came back, with their money. The sale of the others stands."""
 
     type: ClassVar[str] = "order.partly-returned.v1"
 
 
 class OrderReturned(GivenBack):
-    """The order's end: the goods were cleared, and with this return all of them are back."""
+    """The order's end: its goods were cleared, and with this return all of them are back."""
 
     type: ClassVar[str] = "order.returned.v1"
 
 
 class CancellationRefused(OrdersEvent):
-    """A cancellation or return came for an order that has ended otherwise already, or cannot be; nothing changes."""
+    """A cancellation or return is impossible, or the order has ended otherwise. Nothing changes."""
 
     type: ClassVar[str] = "order.cancellation-refused.v1"
     state: str

@@ -1,4 +1,4 @@
-"""What payments says."""
+"""The events of payments."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from shared.money import Money
 
 
 class PaymentsEvent(Event):
-    """A fact of the payments service."""
+    """An event of the payments service."""
 
 
 class PaymentCaptured(PaymentsEvent):
-    """The buyer's bank has paid; the payment document of the three-document match.
+    """The buyer's bank has paid. This is the payment in the match of three documents.
 
-    `payer_ref` and `payer_name_digest` are of the identity the bank itself holds, whoever the order named as payer.
+    `payer_ref` and `payer_name_digest` are of the identity in the bank's own records, whoever the
+    order names as payer.
     """
 
     type: ClassVar[str] = "payment.captured.v1"
@@ -32,7 +33,10 @@ class PaymentCaptured(PaymentsEvent):
 
 
 class PaymentDeclined(PaymentsEvent):
-    """The bank refused; `code` is its own (ISO 20022 reason such as AM04), `amount` what was asked."""
+    """The bank refused the payment.
+
+    `code` is the bank's own (an ISO 20022 reason such as AM04), `amount` the requested amount.
+    """
 
     type: ClassVar[str] = "payment.declined.v1"
     code: str
@@ -41,13 +45,16 @@ class PaymentDeclined(PaymentsEvent):
 
 
 class PaymentVoided(PaymentsEvent):
-    """Nothing was taken and nothing will be: never asked, declined, or the hold was given back."""
+    """Nothing was taken and nothing will be.
+
+    The bank was never asked, or it declined, or the hold was given back.
+    """
 
     type: ClassVar[str] = "payment.voided.v1"
 
 
 class PaymentRefunded(PaymentsEvent):
-    """All that was captured went back to the payer."""
+    """The whole captured amount went back to the payer."""
 
     type: ClassVar[str] = "payment.refunded.v1"
     amount: Money
@@ -55,9 +62,10 @@ class PaymentRefunded(PaymentsEvent):
 
 
 class ReturnRefunded(PaymentsEvent):
-    """What belongs to the goods of a return went back to the payer: their price, and the tax withheld if they came in time.
+    """The money for returned goods went back to the payer.
 
-    `amount` is the sum of both parts; with nothing to refund there is no `refund_no`.
+    It is their price, and the tax withheld if they came in time. `amount` is the sum of both.
+    Without a refund there is no `refund_no`.
     """
 
     type: ClassVar[str] = "payment.return-refunded.v1"
@@ -69,7 +77,7 @@ class ReturnRefunded(PaymentsEvent):
 
 
 class MerchantSettled(PaymentsEvent):
-    """The goods were released, so what was captured is now the merchant's and the tax office's."""
+    """The goods were released, so the captured money now belongs to merchant and tax office."""
 
     type: ClassVar[str] = "payment.settled.v1"
     merchant_code: str
@@ -78,7 +86,10 @@ class MerchantSettled(PaymentsEvent):
 
 
 class TaxRefunded(PaymentsEvent):
-    """The shop had withheld more tax than customs took: the rest went back to the buyer, and the sale stands."""
+    """The shop had withheld more tax than customs took.
+
+    The rest went back to the buyer, and the sale stands.
+    """
 
     type: ClassVar[str] = "payment.tax-refunded.v1"
     amount: Money

@@ -1,4 +1,4 @@
-"""A person as events carry one: a reference, sealed particulars, and digests to compare without opening them."""
+"""Persons in events: a reference, sealed personal data, and digests to compare without opening."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from shared.events.base import Fact
 
 
 class SealedPerson(Fact):
-    """A buyer or payer: `person_ref` is a keyed hash of the identity document; `sealed` is AES-GCM under that person's
-    own key, bound to the order and the role, and opens to `Particulars`.
+    """A buyer or payer.
 
-    Digests are keyed hashes of the normalised text, 32 hex characters, so that documents can be matched unopened. Lengths are
-    in characters, to be told where documents disagree.
+    `person_ref` is a keyed hash of the identity document. `sealed` opens to `Particulars`. It is
+    AES-GCM under the person's own key, bound to the order and the role. Digests are keyed hashes of
+    the normalised text, 32 hex characters, so that documents match unopened. Lengths are in
+    characters, to be shown if documents disagree.
     """
 
     person_ref: UUID
@@ -26,9 +27,10 @@ class SealedPerson(Fact):
 
 
 class SealedConsignee(Fact):
-    """Who receives the parcel: the place in clear down to the city, the rest sealed under the buyer's key.
+    """The receiver of the parcel.
 
-    `address_digests` are of all the ways to write the address (`shared.texts.address_forms`).
+    The place is in clear down to the city. The rest is sealed under the buyer's key.
+    `address_digests` cover all ways to write the address (`shared.texts.address_forms`).
     """
 
     person_ref: UUID
@@ -46,7 +48,7 @@ class SealedConsignee(Fact):
 
 
 class Particulars(Fact):
-    """What `SealedPerson.sealed` opens to."""
+    """The content of `SealedPerson.sealed`."""
 
     name: str
     id_type: str
@@ -55,7 +57,7 @@ class Particulars(Fact):
 
 
 class ConsigneeParticulars(Fact):
-    """What `SealedConsignee.sealed` opens to."""
+    """The content of `SealedConsignee.sealed`."""
 
     name: str
     phone: str

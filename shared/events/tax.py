@@ -1,4 +1,4 @@
-"""What tax says."""
+"""The events of tax."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.money import Money
 
 
 class TaxLine(Fact):
-    """What one order line owes."""
+    """The tax on one order line."""
 
     line_no: int
     dutiable_value: Money
@@ -20,13 +20,13 @@ class TaxLine(Fact):
 
 
 class TaxEvent(Event):
-    """A fact of the tax service."""
+    """An event of the tax service."""
 
 
 class TaxAssessed(TaxEvent):
-    """What is assessed under the regime in force, and by which rules; the buyer's yearly quota is reserved.
+    """The tax under the regime in force, and its rules. The buyer's yearly quota is reserved.
 
-    `payable` is what of the total is owed where a small amount is waived; not there, all of it is.
+    `payable` is the rest of the total after a small amount is waived. Without it, all is payable.
     """
 
     type: ClassVar[str] = "tax.assessed.v1"
@@ -45,12 +45,12 @@ class TaxAssessed(TaxEvent):
 
     @property
     def owed(self) -> Money:
-        """The total less what is waived."""
+        """Return the total without the waived amount."""
         return self.total if self.payable is None else self.payable
 
 
 class TaxRefused(TaxEvent):
-    """The order may not go through this channel: `code` is customs' own (-621005, 1313 ...)."""
+    """The order may not use this channel. `code` is customs' own (-621005, 1313 ...)."""
 
     type: ClassVar[str] = "tax.refused.v1"
     code: str
@@ -60,7 +60,10 @@ class TaxRefused(TaxEvent):
 
 
 class TaxVoided(TaxEvent):
-    """The assessment is void and the quota it reserved is free again; said too where there was none."""
+    """The assessment is void, and its reserved quota is free again.
+
+    The event also comes if there was no assessment.
+    """
 
     type: ClassVar[str] = "tax.voided.v1"
 
@@ -73,9 +76,9 @@ class TaxPosted(TaxEvent):
 
 
 class TaxRestored(TaxEvent):
-    """Goods came back in time: `total`, the tax assessed on them, is not levied and `quota` of the buyer's year is given back.
+    """Goods came back in time, so their assessed tax `total` is not levied.
 
-    `remaining` is what the order still owes.
+    `quota` of the buyer's year is given back. The order still owes `remaining`.
     """
 
     type: ClassVar[str] = "tax.restored.v1"
@@ -86,7 +89,7 @@ class TaxRestored(TaxEvent):
 
 
 class TaxKept(TaxEvent):
-    """Goods came back after the term: `total`, the tax assessed on them, stays levied and the quota used."""
+    """Goods came back late, so their assessed tax `total` stays levied and the quota used."""
 
     type: ClassVar[str] = "tax.kept.v1"
     return_no: int
@@ -94,11 +97,12 @@ class TaxKept(TaxEvent):
 
 
 class TaxBillSettled(TaxEvent):
-    """Withheld, assessed and billed are set against each other; `outcome` says who bears billed less withheld.
+    """The amounts withheld, assessed and billed are compared.
 
-    `exact`: there is none; `booked`: we do, within the tolerance or by a person's word; `refund`: it goes back to the buyer;
-    `claim`: it is asked of the merchant's guarantee. Up to `booked_at_most` we bear what later returns leave between them.
-    `returns`: the last return that the bill may know of.
+    `outcome` says who bears the difference, billed minus withheld. `exact`: there is none.
+    `booked`: we do, within the tolerance or by a person's decision. `refund`: it goes back to the
+    buyer. `claim`: the merchant's guarantee is asked for it. We bear a difference left by later
+    returns, up to `booked_at_most`. `returns` is the last return that the bill may know of.
     """
 
     type: ClassVar[str] = "tax.bill-settled.v1"
@@ -113,9 +117,10 @@ class TaxBillSettled(TaxEvent):
 
 
 class TaxBillCorrected(TaxEvent):
-    """Goods came back, so customs took its bill `replaces` back and made `tax_no` of what is left: `billed` is owed now.
+    """Goods came back, so customs replaced its bill `replaces` by `tax_no` for the rest.
 
-    `number` counts an order's corrections from 1; `returns`: the last return that the bill may know of.
+    The order now owes `billed`. `number` counts an order's corrections from 1. `returns` is the
+    last return that the bill may know of.
     """
 
     type: ClassVar[str] = "tax.bill-corrected.v1"
@@ -127,7 +132,10 @@ class TaxBillCorrected(TaxEvent):
 
 
 class TaxBillDisputed(TaxEvent):
-    """Withheld, assessed and billed are too far apart to be settled by rule: a person decides; nothing moves until then."""
+    """The amounts withheld, assessed and billed are too far apart to be settled by rule.
+
+    A person decides, and nothing moves until then.
+    """
 
     type: ClassVar[str] = "tax.bill-disputed.v1"
     tax_no: str
@@ -137,7 +145,10 @@ class TaxBillDisputed(TaxEvent):
 
 
 class TaxBillDue(TaxEvent):
-    """The bill is to be paid now, together with the `bills` bills of one payment; `payment_id` is that payment's key."""
+    """The bill is to be paid now, in one payment with others.
+
+    `bills` is the number of bills in the payment, and `payment_id` is the payment's key.
+    """
 
     type: ClassVar[str] = "tax.bill-due.v1"
     tax_no: str
