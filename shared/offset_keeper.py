@@ -298,6 +298,6 @@ class SeekOnAssignment(ConsumerRebalanceListener):  # type: ignore[misc]
                 # without the database.
                 log.warning("assignment waits for the stored offsets", error=type(error).__name__)
                 await asyncio.sleep(0.5)
-            except Exception as error:  # noqa: BLE001  the next poll raises it, and the process starts anew
+            except Exception as error:  # noqa: BLE001  the next poll raises it
                 self._consumer.failed = error
                 return None

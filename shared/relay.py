@@ -165,11 +165,12 @@ class Relay:
         """
         closed = [topic for topic, (until, _) in self._closed.items() if until > time.monotonic()]
         rows: Sequence[Any] = await conn.fetch(
-            f"SELECT id, topic, key, headers, value, sealed FROM outbox WHERE {_READY} ORDER BY id LIMIT ("  # noqa: S608
-            "SELECT CASE WHEN coalesce(sum(n), 0) <= $5 THEN $1::int ELSE greatest(1, $5 / max(n)) "
-            "END FROM ("
-            f"SELECT octet_length(value) AS n FROM outbox WHERE {_READY} ORDER BY id LIMIT $1) AS "
-            "next)",
+            "SELECT id, topic, key, headers, value, sealed FROM outbox "  # noqa: S608
+            f"WHERE {_READY} ORDER BY id LIMIT ("
+            "SELECT CASE WHEN coalesce(sum(n), 0) <= $5 THEN $1::int "
+            "ELSE greatest(1, $5 / max(n)) END "
+            f"FROM (SELECT octet_length(value) AS n FROM outbox WHERE {_READY} "
+            "ORDER BY id LIMIT $1) AS next)",
             most,
             list(self._aside),
             [key for key in self._aside.values() if key is not None],
@@ -294,7 +295,10 @@ class Relay:
         return named(row["topic"], self._prefix), row["key"], value, headers
 
 
-_READY: Final = "id <> ALL($2::bigint[]) AND (key <> ALL($3::bytea[]) OR topic LIKE '%.dead-letters') AND topic <> ALL($4::text[])"
+_READY: Final = (
+    "id <> ALL($2::bigint[]) AND (key <> ALL($3::bytea[]) OR topic LIKE '%.dead-letters') "
+    "AND topic <> ALL($4::text[])"
+)
 """Condition of the rows that may be published now."""
 
 

@@ -87,12 +87,13 @@ class Settings(BaseSettings):
     )
     parties_bound: Literal["auto", "registered", "all"] = Field(
         "auto",
-        description="which platforms and carriers must sign what they say: those with a key, or all; auto is all where the broker "
-        "tells its users apart",
+        description="which platforms and carriers must sign what they say: those with a key, or "
+        "all; auto is all where the broker tells its users apart",
     )
     party_key: SecretStr | None = Field(
         None,
-        description="private key (Ed25519, PEM) with which this program signs what it says as a platform or carrier",
+        description="private key (Ed25519, PEM) with which this program signs what it says as a "
+        "platform or carrier",
     )
     party_key_file: Path | None = Field(
         None, description="file with that key, instead of the key itself"
@@ -105,7 +106,8 @@ class Settings(BaseSettings):
         1000,
         ge=1,
         le=5000,
-        description="most records handled in one transaction; the database's lock table must have room for them, see `crossborder doctor`",
+        description="most records handled in one transaction; the database's lock table must have "
+        "room for them, see `crossborder doctor`",
     )
 
     @property

@@ -261,7 +261,7 @@ async def _watch(view: View) -> None:
         try:
             async with asyncio.timeout(STUCK_S / 2):
                 behind = sum((await view.lag()).values())
-        except Exception as error:  # noqa: BLE001  without the figure the watchdog looks at the time
+        except Exception as error:  # noqa: BLE001  without the lag, time decides
             log.warning("the lag is not known", error=type(error).__name__)
         now = time.monotonic()
         if view.ready:

@@ -41,20 +41,45 @@ class _Metadata(Response):  # type: ignore[misc]
     API_VERSION = 10
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        ("brokers", CompactArray(
-            ("node_id", Int32), ("host", CompactString("utf-8")), ("port", Int32), ("rack", CompactString("utf-8")), ("tags", TaggedFields),
-        )),
-        ("cluster_id", CompactString("utf-8")), ("controller_id", Int32),
-        ("topics", CompactArray(
-            ("error_code", Int16), ("topic", CompactString("utf-8")), ("topic_id", _Uuid), ("is_internal", Boolean),
-            ("partitions", CompactArray(
-                ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32), ("replicas", CompactArray(Int32)),
-                ("isr", CompactArray(Int32)), ("offline", CompactArray(Int32)), ("tags", TaggedFields),
-            )),
-            ("operations", Int32), ("tags", TaggedFields),
-        )),
-        ("operations", Int32), ("tags", TaggedFields),
-    )  # fmt: skip
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("topic", CompactString("utf-8")),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("operations", Int32),
+        ("tags", TaggedFields),
+    )
 
 
 class _AskV10(RequestStruct):  # type: ignore[misc]
@@ -63,9 +88,17 @@ class _AskV10(RequestStruct):  # type: ignore[misc]
     API_VERSION = 10
     RESPONSE_TYPE = _Metadata
     SCHEMA = Schema(
-        ("topics", CompactArray(("topic_id", _Uuid), ("topic", CompactString("utf-8")), ("tags", TaggedFields))),
-        ("create", Boolean), ("cluster_operations", Boolean), ("topic_operations", Boolean), ("tags", TaggedFields),
-    )  # fmt: skip
+        (
+            "topics",
+            CompactArray(
+                ("topic_id", _Uuid), ("topic", CompactString("utf-8")), ("tags", TaggedFields)
+            ),
+        ),
+        ("create", Boolean),
+        ("cluster_operations", Boolean),
+        ("topic_operations", Boolean),
+        ("tags", TaggedFields),
+    )
 
 
 class _Ask(Request[_AskV10]):  # type: ignore[misc]
@@ -128,5 +161,6 @@ async def require_same(conn: Connection, service: str, ids: Mapping[str, UUID]) 
     await conn.execute(
         "INSERT INTO known_topic (topic, topic_id) SELECT * FROM unnest($1::text[], $2::uuid[]) "
         "ON CONFLICT (topic) DO UPDATE SET topic_id = excluded.topic_id, since = now()",
-        list(ids), list(ids.values()),
-    )  # fmt: skip
+        list(ids),
+        list(ids.values()),
+    )
