@@ -73,8 +73,8 @@ class Security:
         except OSError as error:
             raise Misconfigured(
                 "mend CROSSBORDER_KAFKA_CA, CROSSBORDER_KAFKA_CERTIFICATE or "
-                "CROSSBORDER_KAFKA_KEY: "
-                f"{error.strerror or error} ({self.ca}, {self.certificate}, {self.key})"
+                f"CROSSBORDER_KAFKA_KEY: {error.strerror or error} ({self.ca}, {self.certificate}, "
+                f"{self.key})"
             ) from None
         return made
 

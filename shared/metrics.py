@@ -368,8 +368,8 @@ INTAKE_PAUSED: Final = Gauge(
 FENCED: Final = Counter(
     "crossborder_consumer_fenced_total",
     "Batches given up because the offset in the database was another: overtaken by another "
-    "process, a gap where records were "
-    "deleted unread, or a hole that never held one (the end of a writer's transaction).",
+    "process, a gap where records were deleted unread, or a hole that never held one (the end of "
+    "a writer's transaction).",
     ["service", "kind"],
 ).restrict_labels(service=SERVICES, kind=FENCES)
 RETRIES: Final = Counter(
@@ -569,8 +569,7 @@ PARTY_CALLS: Final = Counter(
 PARTY_SECONDS: Final = Histogram(
     "crossborder_party_answer_seconds",
     "How long an outside party took: the bank for one HTTP call, the carrier from order to "
-    "waybill, the authority from lodging "
-    "to its first word.",
+    "waybill, the authority from lodging to its first word.",
     ["party", "operation"],
     buckets=(
         0.005,
@@ -623,8 +622,7 @@ OLDEST_OPEN: Final = Gauge(
 STAGE_SECONDS: Final = Histogram(
     "crossborder_order_stage_seconds",
     "From the first record about an order to the record that ended a stage: payment captured, tax "
-    "assessed, declaration lodged, "
-    "goods released; total: to the order's end, whichever it is.",
+    "assessed, declaration lodged, goods released; total: to the order's end, whichever it is.",
     ["stage", "corridor"],
     buckets=_STAGE,
 ).restrict_labels(stage=STAGES, corridor=CORRIDORS)
@@ -735,8 +733,7 @@ BATCH_OLDEST: Final = Gauge(
 LODGING_PAUSED: Final = Gauge(
     "crossborder_lodging_paused",
     "Groups of declarations of which nothing but one list now and then is lodged: `wait`, the way "
-    "to customs is blocked; `ours`, our "
-    "own signature, certificate or registration is refused.",
+    "to customs is blocked; `ours`, our own signature, certificate or registration is refused.",
     ["reason"],
 ).restrict_labels(reason=("wait", "ours"))
 SUMMARIES: Final = Gauge(

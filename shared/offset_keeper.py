@@ -207,10 +207,8 @@ class OffsetKeeper:
             topic, part = partition
             raise Misconfigured(
                 f"give the broker its data back or, to read {topic} from its beginning, delete its "
-                "rows of "
-                f"{self._service}.consumer_offset: {topic}/{part} ends at offset {end}, and what "
-                f"was handled ends at {stored}, so the "
-                "topic was made anew or lost its end"
+                f"rows of {self._service}.consumer_offset: {topic}/{part} ends at offset {end}, "
+                f"and what was handled ends at {stored}, so the topic was made anew or lost its end"
             )
 
     def _note_fenced(self, partition: inbox.Partition, stored: int, first: int, begin: int) -> None:

@@ -104,10 +104,9 @@ async def _obey_next(handler: Handler) -> bool:
 
 async def _next(conn: Connection) -> Request | None:
     row = await conn.fetchrow(
-        "SELECT q.id, q.act, q.order_id, q.topic, q.part, q.at_offset, q.record FROM "
-        "operator_request q "
-        "WHERE NOT EXISTS (SELECT FROM operator_result r WHERE r.request_id = q.id) ORDER BY q.id "
-        "LIMIT 1"
+        "SELECT q.id, q.act, q.order_id, q.topic, q.part, q.at_offset, q.record "
+        "FROM operator_request q WHERE NOT EXISTS (SELECT FROM operator_result r "
+        "WHERE r.request_id = q.id) ORDER BY q.id LIMIT 1"
     )
     if row is None:
         return None
@@ -274,7 +273,6 @@ async def ask(
 
 _ASK: Final = (
     "INSERT INTO {0}.operator_request (by_whom, act, order_id, letter, topic, part, at_offset, "
-    "note, record) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id"
+    "note, record) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id"
 )
 _NOTE: Final = "INSERT INTO {0}.operator_result (request_id, outcome, details) VALUES ($1, $2, $3)"

@@ -114,8 +114,8 @@ class Parties:
         A party without any valid key stays bound: nobody speaks for it until it has a new key.
         """
         rows = await conn.fetch(
-            "SELECT code, public_key, removed_at IS NULL AS valid FROM party_key ORDER BY code, "
-            "added_at"
+            "SELECT code, public_key, removed_at IS NULL AS valid FROM party_key "
+            "ORDER BY code, added_at"
         )
         found: dict[str, tuple[Ed25519PublicKey, ...]] = {}
         for row in rows:
@@ -148,8 +148,7 @@ class Parties:
                 raise Unprocessable(
                     "signature",
                     f"sign the record with the key of {code[:32]}: the header {SIGNATURE_HEADER} "
-                    "must have its Ed25519 signature "
-                    "over ce_type, a line feed and the value",
+                    "must have its Ed25519 signature over ce_type, a line feed and the value",
                 )
         return bound
 

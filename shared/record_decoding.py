@@ -140,9 +140,8 @@ class _Batch:
         batch, last = self._batch, self._batch.next_offset - 1
         why = (
             f"send fewer records in one batch: the one of offsets {batch.base_offset} to {last} "
-            "has more than "
-            f"{decompression.UNPACKED_MAX} bytes when it is unpacked, and {len(self._raw)} as it "
-            "lies in the log"
+            f"has more than {decompression.UNPACKED_MAX} bytes when it is unpacked, and "
+            f"{len(self._raw)} as it lies in the log"
         )
         return _DefaultRecordPy(
             last, batch.max_timestamp, batch.timestamp_type, None, Unread(self._raw, why), []

@@ -222,9 +222,8 @@ class Relay:
         """Read which records are set aside, and send each due record alone."""
         self._looked = time.monotonic()
         rows = await conn.fetch(
-            "SELECT a.subject, a.retry_at <= now() AS due, o.id, o.topic, o.key FROM aside a LEFT "
-            "JOIN outbox o "
-            "ON o.id = a.subject::bigint WHERE a.source = $1 ORDER BY o.id",
+            "SELECT a.subject, a.retry_at <= now() AS due, o.id, o.topic, o.key FROM aside a "
+            "LEFT JOIN outbox o ON o.id = a.subject::bigint WHERE a.source = $1 ORDER BY o.id",
             ASIDE,
         )
         if gone := [row["subject"] for row in rows if row["id"] is None]:
@@ -318,7 +317,6 @@ def _why(row: Any, error: Exception) -> tuple[str, str]:
     if isinstance(error, MessageSizeTooLargeError):
         return "too_large", (
             f"the broker does not take its {len(row['value'])} bytes: raise max.message.bytes of "
-            f"{row['topic']} to "
-            f"{bytes_max_of(row['topic'])}"
+            f"{row['topic']} to {bytes_max_of(row['topic'])}"
         )
     return aside.reason_of(error)

@@ -137,8 +137,8 @@ class Sealing:
                 [self._wrap(person, secrets.token_bytes(KEY_BYTES)) for person in wanted],
             )
         rows = await conn.fetch(
-            "SELECT person_ref, wrapped_key FROM vault.person_key WHERE person_ref = "
-            "ANY($1::uuid[])",
+            "SELECT person_ref, wrapped_key FROM vault.person_key "
+            "WHERE person_ref = ANY($1::uuid[])",
             wanted,
         )
         read = {

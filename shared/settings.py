@@ -215,8 +215,7 @@ def load(kind: type[AnySettings]) -> AnySettings:
     if kind.needs_postgres and not settings.postgres:
         raise Misconfigured(
             "start the stack with `crossborder up`, or set CROSSBORDER_POSTGRES to the database's "
-            "DSN: none is running in "
-            f"{settings.home}"
+            f"DSN: none is running in {settings.home}"
         )
     return settings
 

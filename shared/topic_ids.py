@@ -153,10 +153,9 @@ async def require_same(conn: Connection, service: str, ids: Mapping[str, UUID]) 
     if handled:
         raise Misconfigured(
             "give the broker its data back or, to read it from its beginning, delete the rows of "
-            f"{handled[0]['topic']} in "
-            f"{service}.consumer_offset: {', '.join(sorted(row['topic'] for row in handled))} was "
-            "deleted and made anew, so what was "
-            "handled of the topic before says nothing of this one"
+            f"{handled[0]['topic']} in {service}.consumer_offset: "
+            f"{', '.join(sorted(row['topic'] for row in handled))} was deleted and made anew, so "
+            "what was handled of the topic before says nothing of this one"
         )
     await conn.execute(
         "INSERT INTO known_topic (topic, topic_id) SELECT * FROM unnest($1::text[], $2::uuid[]) "
