@@ -46,9 +46,9 @@ def _redact(
 def harmless(value: Any) -> Any:  # noqa: PLR0911  one line for each type
     """Return a value as it may be logged.
 
-    A plain value stays, and suspicious text in it is masked. Of a sequence the first 20 items are
-    treated so. Anything else, such as an order or a person, becomes the name of its type or its
-    size.
+    A plain value stays, and suspicious text in it is masked. A sequence keeps its first 20 items,
+    each treated so. Anything else, such as an order or a person, becomes the name of its type or
+    its size.
     """
     match value:
         case None | bool() | int() | float():

@@ -118,7 +118,7 @@ class OffsetKeeper:
         return {self.plain(topic): topic_id for topic, topic_id in ids.items()}
 
     async def _look_at_topics(self) -> None:
-        """Compare the ids of the topics every few seconds. Raises Misconfigured for a new topic."""
+        """Compare the ids of the topics every few seconds. Raises Misconfigured for a changed id."""
         if time.monotonic() - self._compared < METADATA_MS / 1000:
             return
         self._compared = time.monotonic()
@@ -214,9 +214,9 @@ class OffsetKeeper:
     def _note_fenced(self, partition: inbox.Partition, stored: int, first: int, begin: int) -> None:
         """Count and log why a batch was fenced.
 
-        `first` is the batch's first offset, `begin` the log's. If the stored offset is behind
-        `first`, another process was faster. If it is in front of `begin`, records were deleted
-        unread: a gap. Else a hole held no record. A gap or hole is accepted when it is met again.
+        `first` is the batch's first offset, `begin` the log's. `stored` > `first`: another process
+        was faster. `stored` < `begin`: a gap, where records were deleted unread. Otherwise a hole,
+        where there was no record. A gap or hole is accepted when it is met again.
         """
         kind = "overtaken" if stored > first else "gap" if stored < begin else "hole"
         metrics.FENCED.labels(self._service, kind).inc()

@@ -44,9 +44,9 @@ def _ids_to_note(
 ) -> list[inbox.Content]:
     """Return the event ids to note, so that none is used twice.
 
-    A message is handled once, so the ids of its events need no note: they differ by event type. We
-    make the causes of timers, replies and persons, which may repeat. If two events here share an
-    id, all are noted.
+    A message is handled once, so the ids of its events need no note: they differ by event type.
+    Causes of timers, replies and persons are ids of our own making and may repeat, so their events
+    are noted. If two events here share an id, all are noted.
     """
     if len({event_id for event_id, _ in records}) < len(records):
         handled = ()

@@ -116,7 +116,7 @@ class Sealing:
         still be present.
         """
         now = self._clock()
-        # A cached key may have been deleted. Whatever it seals, nobody could ever open.
+        # A cached key may be deleted by now, and nobody could ever open what it seals.
         remembered = {} if make else self._cache
         keys = {
             p: kept[1]
@@ -174,8 +174,8 @@ class Sealing:
 
     def _remember(self, read: Mapping[UUID, AESGCM], wanted: Collection[UUID], now: float) -> None:
         # Cache only keys read from committed rows: a key made in a transaction that fails must not
-        # survive. A key is as old as the moment before it was read. The youngest keys stand last,
-        # the oldest first.
+        # survive. A key is as old as the moment before it was read. The oldest keys stand first:
+        # removal starts there.
         for person in wanted:
             self._cache.pop(person, None)
         self._cache.update((person, (now, key)) for person, key in read.items())

@@ -231,8 +231,8 @@ class Service:
                 task.result()
         finally:
             if stuck := await end([waiter, *tasks]):
-                # Ending the tasks' process is safe: database and offsets hold the truth. A process
-                # that nobody can stop is worse.
+                # Whatever the tasks hold, database and offsets hold the truth. A process that
+                # nobody can stop is worse.
                 log.error(
                     "tasks would not end, the process does",
                     service=self.wiring.name,

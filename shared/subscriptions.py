@@ -36,8 +36,8 @@ class EmittedEvent(NamedTuple):
 class OutboundCommand:
     """A request to an outside party. `intent_id` is the idempotency key and never changes.
 
-    `delay_s` is in seconds. With `priority` the command is sent before all others of its service:
-    it brings something begun to its end.
+    `delay_s` is in seconds. A command with `priority` goes before those stored earlier, since it
+    brings something begun to its end.
     """
 
     intent_id: UUID
@@ -50,7 +50,8 @@ class OutboundCommand:
 
 @dataclass(slots=True)
 class Outcome:
-    """What follows from a batch: events, records for other topics, and commands, each in order.
+    """What follows from a batch: events, records for other topics, and commands, in order of
+    decision.
 
     `after_commit` runs once the transaction is committed. It is for metrics, which must not count
     what was rolled back.

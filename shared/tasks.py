@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
 ROUND_S: Final = 6.0
-"""Seconds between two cancellations. A task may take up to 5 s to stop in order."""
+"""Seconds between two cancellations: longer than a task's orderly stop, which may take 5 s."""
 ROUNDS: Final = 5
 
 

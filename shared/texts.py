@@ -51,8 +51,8 @@ def utf8(value: bytes) -> bytes:
     text = value.lstrip()
     while text.startswith(_BOM):
         text = text[len(_BOM) :].lstrip()
-    # UTF-8 text that begins with a letter, a bracket or a blank of one byte has no zero beside it.
-    # Only these encodings do.
+    # A text begins with a letter, a bracket or a blank of one byte. Only UTF-16 and UTF-32 put a
+    # zero beside it.
     if text[:1] in (b"\xff", b"\xfe", b"\x00") or text[1:2] == b"\x00":
         raise Unprocessable("malformed", f"send UTF-8: the value is {_encoding_of(value)}")
     return text
@@ -67,7 +67,7 @@ def _encoding_of(value: bytes) -> str:
 
 
 TWICE: Final = "a name comes twice in one object"
-"""Two readers might each take another of the two values."""
+"""Why such a text is refused: two readers might each take another of the two values."""
 _SPACED_COLON: Final = re.compile(rb'"\s+:')
 
 

@@ -122,7 +122,8 @@ def bytes_max_of(topic: str) -> int:
 
 
 OPERATORS: Final = "operators"
-"""The command line: it reads every topic for its checks, and sends dead letters back."""
+"""The command line: it reads every topic for its checks, and returns dead letters to their topics.
+"""
 ADMIN: Final = "admin"
 BROKER: Final = "broker"
 SUPER_USERS: Final = (ADMIN, BROKER)
@@ -178,8 +179,8 @@ async def create_topics(
 ) -> Sequence[str]:
     """Create the missing topics. Return their names. May run again.
 
-    Topics of an earlier release get the settings they lack, and the size of records they need.
-    Other settings of an operator stay.
+    Topics of an earlier release get the settings they lack, and accept records as large as
+    necessary. Other settings of an operator stay.
     """
     wanted = [*TOPICS, *extra]
     admin = AIOKafkaAdminClient(

@@ -31,9 +31,9 @@ BEAT_S: Final = 0.25
 STUCK_S: Final = 30.0
 REACH_EVERY_S: Final = 5.0
 DATABASE_S: Final = 20.0
-"""Age in seconds at which the last look into the database proves nothing any more.
+"""Seconds since the last look into the database after which it counts as unreachable.
 
-It is longer than a task ever waits for a connection of a busy pool.
+They are longer than a task ever waits for a connection of a busy pool.
 """
 _BEATS: Final = int(15 / BEAT_S)
 

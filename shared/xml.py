@@ -1,4 +1,4 @@
-"""XML from outside, read without DTD, entities or network, and only up to a size."""
+"""XML from outside, read so that a hostile document costs nothing: no DTD, entities or network."""
 
 from __future__ import annotations
 
