@@ -118,7 +118,7 @@ class OffsetKeeper:
         return {self.plain(topic): topic_id for topic, topic_id in ids.items()}
 
     async def _look_at_topics(self) -> None:
-        """Compare the ids of the topics every few seconds. Raises Misconfigured for a changed id."""
+        """Compare the topics' ids every few seconds. Raises Misconfigured for a changed id."""
         if time.monotonic() - self._compared < METADATA_MS / 1000:
             return
         self._compared = time.monotonic()

@@ -127,6 +127,7 @@ class RecordReader:
         return self.sealing.encrypt(pack_record(record), PARKED)
 
     def decrypt(self, packed: bytes) -> Record:
+        """Open a record sealed by `encrypt`. Raises Unsealable."""
         return unpack_record(self.sealing.decrypt(packed, PARKED))
 
 

@@ -50,11 +50,10 @@ class OutboundCommand:
 
 @dataclass(slots=True)
 class Outcome:
-    """What follows from a batch: events, records for other topics, and commands, in order of
-    decision.
+    """What follows from a batch: events, records for other topics, and commands.
 
-    `after_commit` runs once the transaction is committed. It is for metrics, which must not count
-    what was rolled back.
+    Each list is in the order of the decisions. `after_commit` runs once the transaction is
+    committed. It is for metrics, which must not count what was rolled back.
     """
 
     facts: list[EmittedEvent] = field(default_factory=list)

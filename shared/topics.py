@@ -122,8 +122,7 @@ def bytes_max_of(topic: str) -> int:
 
 
 OPERATORS: Final = "operators"
-"""The command line: it reads every topic for its checks, and returns dead letters to their topics.
-"""
+"""The command line: it reads every topic for its checks, and returns dead letters to topics."""
 ADMIN: Final = "admin"
 BROKER: Final = "broker"
 SUPER_USERS: Final = (ADMIN, BROKER)

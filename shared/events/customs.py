@@ -80,7 +80,7 @@ class ListAccepted(ReceiptEvent):
 
 
 class ListInReview(ReceiptEvent):
-    """300: an officer examines the list."""
+    """300: an officer reviews the list."""
 
     type: ClassVar[str] = "customs.list-in-review.v1"
 

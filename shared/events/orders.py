@@ -148,10 +148,10 @@ class OrderUnwinding(OrdersEvent):
 
 
 class ReturnAccepted(OrdersEvent):
-    """Released goods are back, so their money and quota go back as well.
+    """Released goods are back, so what is due for them goes back too.
 
-    In time, these are the price, the tax withheld and the yearly quota of the lines. Late, only the
-    price goes back, if `refund_goods`: the tax stays levied and the quota used. `whole`: the whole
+    In time, this is the price, the tax withheld and the yearly quota of the lines. Late, it is the
+    price alone, if `refund_goods`: the tax stays levied and the quota used. `whole`: the whole
     order is back now.
     """
 
@@ -204,7 +204,10 @@ class GivenBack(OrdersEvent):
 
 
 class OrderPartlyReturned(GivenBack):
-    """Some of the goods came back, with their money. The sale of the others stands."""
+    """Some of the goods came back, and what was due for them went back.
+
+    The sale of the others stands.
+    """
 
     type: ClassVar[str] = "order.partly-returned.v1"
 
