@@ -261,7 +261,7 @@ async def test_a_broker_that_does_not_show_in_time_what_it_was_told_is_asked_aga
         monkeypatch.setattr(
             broker, "listed", AsyncMock(side_effect=[known] + [known - {min(known)}] * 1000)
         )
-        with pytest.raises(Unavailable, match="say `crossborder access apply` again"):
+        with pytest.raises(Unavailable, match="run `crossborder access apply` again"):
             await broker.apply("", passwords)
     async with Access.opened(guarded.kafka.bootstrap, guarded.kafka.security) as broker:
         assert not await broker.apply("", passwords)
