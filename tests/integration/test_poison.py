@@ -11,7 +11,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from services.payments import gateway
+from services.payments import bulks
 from services.payments.domain.bank import Authorise
 from services.payments.domain.payment_states import PaymentState
 from shared.identity import uuid5
@@ -123,7 +123,7 @@ async def test_a_bank_that_fails_on_every_question_is_asked_few(rig: Rig) -> Non
 
 
 async def test_requests_are_limited_in_bytes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway, "BULK_BYTES_MAX", 2000)
+    monkeypatch.setattr(bulks, "BULK_BYTES_MAX", 2000)
     orders = [await rig.placed() for _ in range(30)]
     sizes: list[int] = []
 
