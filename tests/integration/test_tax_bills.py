@@ -129,7 +129,7 @@ async def test_parcel_tax_that_is_waived_is_owed_by_nobody(
     """The tax of a small parcel of 2015, 10.60 of 106.00, is not levied: no bill is missed and the books owe nothing."""
     # It came on the day it was placed; the clocks of this test are today's.
     monkeypatch.setattr(
-        "services.orders.intake.submission.taxed_at", lambda placed_at, _came_at: placed_at
+        "services.orders.intake.placed_order.taxed_at", lambda placed_at, _came_at: placed_at
     )
     order_no = await placed(
         world,
