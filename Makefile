@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
 	--no-emit-trusted-host --no-emit-find-links --no-emit-options --resolver=backtracking
 
-# What starts neither broker nor database runs on every core; the rest shares one of each and runs after it, in one process.
+# What starts neither broker nor database runs on every core.
 ALONE := tests/unit tests/contract tests/simulation
 PARALLEL = $(BIN)/python -m pytest -q -n auto --dist worksteal
 
@@ -36,8 +36,7 @@ demo: preflight jars ## the whole way of 300 orders of every kind, on real Kafka
 	@$(BIN)/crossborder demo
 
 test: preflight jars ## the whole suite, against the same real Kafka and PostgreSQL
-	@$(PARALLEL) $(ALONE); status=$$?; \
-	$(BIN)/python -m pytest -q tests $(ALONE:%=--ignore=%) && exit $$status
+	@$(BIN)/python -m pytest -q
 
 quick: preflight $(INSTALLED) ## while working: unit, contract and simulation tests in short, on every core, in a minute
 	@$(PARALLEL) -m "not slow" --hypothesis-profile quick $(ALONE)
