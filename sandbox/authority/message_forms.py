@@ -30,6 +30,18 @@ _COMMON: Final = (
     "ebcCode",
     "ebcName",
 )
+_IMPORT_REQUEST: Final = (
+    *_COMMON,
+    "orderNo",
+    "ebpCode",
+    "logisticsNo",
+    "logisticsCode",
+    "invtNo",
+    "buyerIdNumber",
+    "buyerName",
+    "reason",
+)
+"""A cancellation and a return of an import name the same fields."""
 REQUIRED: Final[dict[tuple[Kind, Family], tuple[str, ...]]] = {
     ("list", "621"): (
         *_COMMON,
@@ -83,29 +95,9 @@ REQUIRED: Final[dict[tuple[Kind, Family], tuple[str, ...]]] = {
         "grossWeight",
         "netWeight",
     ),
-    ("cancel", "621"): (
-        *_COMMON,
-        "orderNo",
-        "ebpCode",
-        "logisticsNo",
-        "logisticsCode",
-        "invtNo",
-        "buyerIdNumber",
-        "buyerName",
-        "reason",
-    ),
+    ("cancel", "621"): _IMPORT_REQUEST,
     ("cancel", "603"): (*_COMMON, "copNo", "invtNo", "reason"),
-    ("return", "621"): (
-        *_COMMON,
-        "orderNo",
-        "ebpCode",
-        "logisticsNo",
-        "logisticsCode",
-        "invtNo",
-        "buyerIdNumber",
-        "buyerName",
-        "reason",
-    ),
+    ("return", "621"): _IMPORT_REQUEST,
     ("return", "603"): (
         *_COMMON,
         "ebpCode",

@@ -5,16 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from services.cli.connect import UsageError, as_json, did_you_mean, print_err, stdout
 from services.cli.submission_files import Submission, submission_of
+from shared.clock import BEIJING
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from deploy.samples import Case, Kind
 
 
@@ -120,9 +120,7 @@ async def timeline_types_of(conn: Any, steps: Iterable[Step]) -> dict[str, set[s
 
 
 def now() -> datetime:
-    import datetime as dt
-
-    return dt.datetime.now(dt.timezone(dt.timedelta(hours=8))).replace(microsecond=0)
+    return datetime.now(BEIJING).replace(microsecond=0)
 
 
 def samples(sample: str | None, count: int, seed: int | None) -> list[Submission]:

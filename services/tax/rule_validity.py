@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from services.tax.exports.domain import ExportRoutes, RebateRates
 from services.tax.landed.charge_rules import Charge, Judged
 from services.tax.landed.destination import Destination
+from services.tax.rulebook import files
 from services.tax.rulebook.exchange import ExchangeRates
 from services.tax.rulebook.goods_lists import GoodsList
 from services.tax.rulebook.rows import (
@@ -20,22 +21,11 @@ from services.tax.rulebook.rows import (
     Row,
     day_after,
 )
-from services.tax.rulebook.tariff import Articles, Nomenclature, PositiveList, Tariff
+from services.tax.rulebook.tariff import Articles, PositiveList, Tariff
 from shared.clock import BEIJING
 
 OtherDocument = Destination | GoodsList | ExportRoutes | RebateRates
-Document = (
-    RetailImport
-    | ParcelTax
-    | GeneralTrade
-    | Exempt
-    | Tariff
-    | Articles
-    | PositiveList
-    | ExchangeRates
-    | Nomenclature
-    | OtherDocument
-)
+Document = files.Document | OtherDocument
 
 
 class End(NamedTuple):

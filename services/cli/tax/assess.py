@@ -19,6 +19,7 @@ from services.cli.tax.field_types import Count, CountryCode, Decimals, HsCode, L
 from services.cli.tax.json_lines import answer_many, bytes_of, is_many, text_of
 from services.cli.tax.order_days import day_of, option_decimal, timed
 from services.cli.tax.order_files import Part, read
+from services.cli.tax.rule_options import RulesFolder
 from services.tax.domain.assessment import (
     Assessable,
     AssessableLine,
@@ -98,10 +99,6 @@ UsedWeights = Annotated[
     typer.Option(
         help="Kilograms the buyer had this year of goods with a yearly weight: HS=KG, as 1701=1.5."
     ),
-]
-RulesFolder = Annotated[
-    Path | None,
-    typer.Option(help="A folder of rule files instead of those that came with this release."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The assessment as JSON.")]
 

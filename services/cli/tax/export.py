@@ -15,6 +15,7 @@ from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err
 from services.cli.tax.export_files import ExportOrder, Reading, money, wrong_facts
 from services.cli.tax.json_lines import answer_many, bytes_of, is_many, text_of
 from services.cli.tax.order_days import day_of
+from services.cli.tax.rule_options import RulesFolder
 from services.tax.exports.decisions import (
     UNDETERMINED,
     CheckedCondition,
@@ -58,10 +59,6 @@ MerchantsFile = Annotated[
     typer.Option(
         help="Facts of each exporter, by date (TOML); the order's own `export` takes precedence."
     ),
-]
-RulesFolder = Annotated[
-    Path | None,
-    typer.Option(help="A folder of rule files instead of those that came with this release."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Routes and conditions as JSON.")]
 

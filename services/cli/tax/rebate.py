@@ -21,6 +21,7 @@ from services.cli.connect import (
     target,
 )
 from services.cli.tax.rebate_files import invoices_of, lists_in, lists_of
+from services.cli.tax.rule_options import RulesFolder
 from services.tax.exports.decisions import ExportBook
 from services.tax.exports.domain import Merchants
 from services.tax.exports.files import load_exports, load_merchants
@@ -47,10 +48,6 @@ ListsFile = Annotated[
     typer.Argument(
         help="Released export lists as JSON lines; those of the running stack if not given."
     ),
-]
-RulesFolder = Annotated[
-    Path | None,
-    typer.Option(help="A folder of rule files instead of those that came with this release."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing: show the claims only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Claims, and the lines left out, as JSON.")]

@@ -19,6 +19,12 @@ Folder = Annotated[
 ]
 
 
+RulesFolder = Annotated[
+    Path | None,
+    typer.Option(help="A folder of rule files instead of those that came with this release."),
+]
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
 
 

@@ -98,12 +98,12 @@ def _is_due(due: DueBatch, waiting: int, batching: Batching, now: datetime) -> b
 
 async def _lodge_trial(conn: Connection, deps: Deps, group_key: str | None) -> Outcome:
     due = await lodging_store.find_trial(conn, group_key)
-    taken = await lodging_store.take(conn, due, 1) if due is not None else {}
-    return (
-        await _lodge(conn, deps, due, taken, datetime.now(UTC), "trial")
-        if due is not None and taken
-        else Outcome()
-    )
+    if due is None:
+        return Outcome()
+    taken = await lodging_store.take(conn, due, 1)
+    if not taken:
+        return Outcome()
+    return await _lodge(conn, deps, due, taken, datetime.now(UTC), "trial")
 
 
 async def _lodge(

@@ -169,9 +169,7 @@ def _settle_and_take_back(after: Payment, event: ReturnAccepted) -> PaymentDecis
 
 
 def _on_void(after: Payment, _answer: Voided | HoldGone) -> PaymentDecision:
-    return PaymentDecision(
-        after, (PaymentVoided(order_id=after.order_id),) if after.unwinding else ()
-    )
+    return PaymentDecision(after, _voided(after))
 
 
 def _give_back(after: Payment, answer: Captured) -> PaymentDecision:
@@ -181,21 +179,30 @@ def _give_back(after: Payment, answer: Captured) -> PaymentDecision:
 
 
 def _on_given_back(after: Payment, answer: Refunded) -> PaymentDecision:
-    paid, off = paid_of(left_of(after), answer)
-    after = replace(
-        after, refunded=paid, refund_no=answer.refund_no, written_off=written_off_of(after, off)
-    )
-    events = (PaymentVoided(order_id=after.order_id),) if after.unwinding else ()
-    return PaymentDecision(after, events, movements=refund_movements(paid, off, answer))
+    return replace(_book_refund(after, answer), facts=_voided(after))
 
 
 def _on_refunded(after: Payment, answer: Refunded) -> PaymentDecision:
+    booked = _book_refund(after, answer)
+    assert booked.payment.refunded is not None
+    event = PaymentRefunded(
+        order_id=after.order_id, amount=booked.payment.refunded, refund_no=answer.refund_no
+    )
+    return replace(booked, facts=(event,))
+
+
+def _book_refund(after: Payment, answer: Refunded) -> PaymentDecision:
+    """Book the refund of all that is left of a capture; what was not refunded is written off."""
     paid, off = paid_of(left_of(after), answer)
-    event = PaymentRefunded(order_id=after.order_id, amount=paid, refund_no=answer.refund_no)
     after = replace(
         after, refunded=paid, refund_no=answer.refund_no, written_off=written_off_of(after, off)
     )
-    return PaymentDecision(after, (event,), movements=refund_movements(paid, off, answer))
+    return PaymentDecision(after, movements=refund_movements(paid, off, answer))
+
+
+def _voided(payment: Payment) -> tuple[PaymentVoided, ...]:
+    """Return the event that orders waits for once it undoes an order."""
+    return (PaymentVoided(order_id=payment.order_id),) if payment.unwinding else ()
 
 
 _RULES: Final[dict[tuple[PaymentState, type], Callable[..., PaymentDecision]]] = {
